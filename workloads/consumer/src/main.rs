@@ -1,0 +1,2 @@
+//! workloads/consumer
+fn main() {}

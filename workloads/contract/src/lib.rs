@@ -1,0 +1,26 @@
+//! Names and messages that the operator and every workload agree on.
+//!
+//! Each name stands here once: the operator writes it into a pod, the workload reads it from there.
+//!
+//! - [`env`](mod@env): environment variables of the workload images
+//! - [`source`]: the five kinds of synced data, with their topics and consumer groups
+//! - [`message`]: the envelope on the topics, and the HTTP request and answer in front of them
+//! - [`record`]: what a record of each source must look like
+//! - [`identity`]: record ids, delivery ids and receipts
+//! - [`header`]: Kafka headers of dead letters
+//! - [`metric`]: metric names
+//! - [`port`]: ports that the workloads listen on
+
+pub mod env;
+pub mod header;
+pub mod identity;
+pub mod message;
+pub mod metric;
+pub mod port;
+pub mod record;
+pub mod source;
+
+pub use identity::{DeliveryId, Receipt, RecordId};
+pub use message::{Envelope, SyncRequest, SyncResponse};
+pub use record::{FieldError, Record};
+pub use source::Source;

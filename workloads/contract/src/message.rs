@@ -1,0 +1,185 @@
+//! The envelope on the topics, and the HTTP request and answer in front of them.
+
+use crate::{Receipt, Source};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// Version of the envelope that this release writes.
+pub const ENVELOPE_VERSION: u32 = 1;
+
+/// One Kafka message. On a batched topic it holds one upload of one user's device (`records`), on
+/// `events_log` one event (`record`). The message key is the user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Envelope {
+    /// Version, see [`ENVELOPE_VERSION`].
+    pub version: u32,
+    /// Tenant of the client.
+    pub tenant: String,
+    /// User, also the message key.
+    pub user: String,
+    /// Device of the user.
+    pub device: String,
+    /// Upload that brought the records.
+    pub batch_id: Uuid,
+    /// When the producer took it.
+    pub received_at: DateTime<Utc>,
+    /// The records as the client sent them.
+    pub records: Vec<Value>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire {
+    v: u32,
+    tenant: String,
+    user: String,
+    device: String,
+    batch_id: Uuid,
+    received_at: DateTime<Utc>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    records: Option<Vec<Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    record: Option<Value>,
+}
+
+/// A message that is no envelope.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvelopeError {
+    /// Not JSON, or a field is missing or of the wrong type.
+    #[error("not an envelope: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Written by a newer release.
+    #[error("envelope version {0} is not known here; this release reads version {ENVELOPE_VERSION}")]
+    Version(u32),
+    /// Neither or both of `records` and `record`.
+    #[error("an envelope holds either `records` or `record`")]
+    Records,
+}
+
+impl Envelope {
+    /// The message value for a topic of `source`. Only `events_log` takes the form with one record.
+    pub fn encode(self, source: Source) -> Vec<u8> {
+        let Envelope {
+            version,
+            tenant,
+            user,
+            device,
+            batch_id,
+            received_at,
+            mut records,
+        } = self;
+        let (records, record) = match (source.batched(), records.len()) {
+            (false, 1) => (None, records.pop()),
+            _ => (Some(records), None),
+        };
+        let wire = Wire {
+            v: version,
+            tenant,
+            user,
+            device,
+            batch_id,
+            received_at,
+            records,
+            record,
+        };
+        // Serialising strings, numbers and maps with string keys into memory cannot fail.
+        serde_json::to_vec(&wire).unwrap_or_default()
+    }
+
+    /// Reads a message value of either form.
+    pub fn decode(value: &[u8]) -> Result<Envelope, EnvelopeError> {
+        let wire: Wire = serde_json::from_slice(value)?;
+        if wire.v != ENVELOPE_VERSION {
+            return Err(EnvelopeError::Version(wire.v));
+        }
+        let records = match (wire.records, wire.record) {
+            (Some(records), None) => records,
+            (None, Some(record)) => vec![record],
+            _ => return Err(EnvelopeError::Records),
+        };
+        Ok(Envelope {
+            version: wire.v,
+            tenant: wire.tenant,
+            user: wire.user,
+            device: wire.device,
+            batch_id: wire.batch_id,
+            received_at: wire.received_at,
+            records,
+        })
+    }
+}
+
+/// Body of `POST /v1/sync/{source}`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SyncRequest {
+    /// User, 1 to 256 bytes.
+    pub user: String,
+    /// Device, 1 to 256 bytes.
+    pub device: String,
+    /// The client's id of this upload; the producer makes one where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_id: Option<Uuid>,
+    /// 1 to 1,000 records of the route's source.
+    pub records: Vec<Value>,
+}
+
+/// Answer to [`SyncRequest`], sent after Kafka acknowledged every record.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncResponse {
+    /// The upload.
+    pub batch_id: Uuid,
+    /// A receipt a record, in the order of the request.
+    pub receipts: Vec<Receipt>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn envelope(records: Vec<Value>) -> Envelope {
+        Envelope {
+            version: ENVELOPE_VERSION,
+            tenant: "default".into(),
+            user: "u".into(),
+            device: "d".into(),
+            batch_id: Uuid::from_u128(1),
+            received_at: DateTime::from_timestamp(1_700_000_000, 0).unwrap(),
+            records,
+        }
+    }
+
+    #[test]
+    fn both_forms_survive_the_wire() {
+        for source in Source::ALL {
+            let one = envelope(vec![json!({"id": 1})]);
+            assert_eq!(Envelope::decode(&one.clone().encode(source)).unwrap(), one);
+        }
+    }
+
+    #[test]
+    fn an_event_travels_as_record_and_an_upload_as_records() {
+        let event = String::from_utf8(envelope(vec![json!({"id": 1})]).encode(Source::Events)).unwrap();
+        assert_eq!(
+            event,
+            r#"{"v":1,"tenant":"default","user":"u","device":"d","batchId":"00000000-0000-0000-0000-000000000001","receivedAt":"2023-11-14T22:13:20Z","record":{"id":1}}"#
+        );
+        let upload = String::from_utf8(envelope(vec![json!({"id": 1})]).encode(Source::Sms)).unwrap();
+        assert!(upload.contains(r#""records":[{"id":1}]"#), "{upload}");
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_by_name() {
+        let mut newer = envelope(vec![]);
+        newer.version = 2;
+        let error = Envelope::decode(&newer.encode(Source::Sms)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "envelope version 2 is not known here; this release reads version 1"
+        );
+    }
+}

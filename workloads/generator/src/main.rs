@@ -1,0 +1,2 @@
+//! workloads/generator
+fn main() {}

@@ -1,0 +1,2 @@
+//! workloads/producer
+fn main() {}
