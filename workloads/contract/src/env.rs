@@ -39,6 +39,10 @@ pub const KAFKA_CONSUMER_GROUP: &str = "KAFKA_CONSUMER_GROUP";
 pub const REGION: &str = "DI_REGION";
 /// Tenant written into every envelope; `default` when unset.
 pub const TENANT: &str = "DI_TENANT";
+/// Port of the workload's own HTTP server; the one of [`crate::port`] when unset.
+pub const HTTP_PORT: &str = "DI_HTTP_PORT";
+/// Name of the pod, from the downward API; shown to Kafka as the client's id.
+pub const POD_NAME: &str = "DI_POD_NAME";
 /// `dev`, `staging` or `prod`.
 pub const LAUNCH_ENVIRONMENT: &str = "LAUNCH_ENVIRONMENT";
 
@@ -98,6 +102,8 @@ pub const ALL: &[&str] = &[
     KAFKA_CONSUMER_GROUP,
     REGION,
     TENANT,
+    POD_NAME,
+    HTTP_PORT,
     LAUNCH_ENVIRONMENT,
     BATCH_MAX_RECORDS,
     BATCH_LINGER_MS,

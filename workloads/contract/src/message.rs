@@ -9,6 +9,13 @@ use uuid::Uuid;
 /// Version of the envelope that this release writes.
 pub const ENVELOPE_VERSION: u32 = 1;
 
+/// Most records in one upload.
+pub const MAX_RECORDS: usize = 1000;
+/// Longest `user` and `device`, bytes.
+pub const MAX_IDENTIFIER: usize = 256;
+/// Longest body of an upload, bytes.
+pub const MAX_BODY: usize = 1024 * 1024;
+
 /// One Kafka message. On a batched topic it holds one upload of one user's device (`records`), on
 /// `events_log` one event (`record`). The message key is the user.
 #[derive(Debug, Clone, PartialEq)]

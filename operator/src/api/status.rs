@@ -1,0 +1,118 @@
+//! What the operator answers.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the operator sees and has decided.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncPipelineStatus {
+    /// Generation of the spec that this status speaks of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// One line for `kubectl get`.
+    #[serde(default)]
+    pub summary: String,
+    /// Messages not yet read, over all readers; absent while unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+    /// Ready and wanted pods, for example `9/12`.
+    #[serde(default)]
+    pub pods: String,
+    /// Ready, TopicsReady, WorkloadsAvailable, ScalingActive.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// Row of the ladder in use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ladder: Option<LadderStatus>,
+    /// The components.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub components: Vec<ComponentStatus>,
+    /// The topics.
+    #[serde(default)]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub topics: Vec<TopicStatus>,
+}
+
+/// Row of the ladder in use.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct LadderStatus {
+    /// Users that the row is made for.
+    pub users: i64,
+    /// Brokers that the row recommends.
+    pub recommended_brokers: i32,
+    /// Brokers of the Kafka cluster; absent while unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub brokers: Option<i32>,
+}
+
+/// A component.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct ComponentStatus {
+    /// Name.
+    pub name: String,
+    /// producer or consumer.
+    pub kind: String,
+    /// Pods that exist.
+    pub replicas: i32,
+    /// Pods that are ready.
+    pub ready: i32,
+    /// Pods that are wanted.
+    pub wanted: i32,
+    /// Least pods.
+    pub min: i32,
+    /// Most pods, after the cap by partitions.
+    pub max: i32,
+    /// Who changes the replicas: `Ladder`, `Fixed` or `HorizontalPodAutoscaler`.
+    pub scaled_by: String,
+    /// Rung that the present lag asks for, 0 being the lowest; absent for what is not scaled by lag.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rung: Option<i32>,
+    /// Replica counts of the rungs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs: Vec<i32>,
+    /// Lag of the topic that is furthest behind; absent while unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<i64>,
+    /// The last decision that changed the replicas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_decision: Option<DecisionStatus>,
+    /// What holds the component back, or why it stays as it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// What the scaler chose, and why.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct DecisionStatus {
+    /// When.
+    pub time: Time,
+    /// Replicas before.
+    pub from: i32,
+    /// Replicas after.
+    pub to: i32,
+    /// A word for machines.
+    pub reason: String,
+    /// The numbers behind it.
+    pub message: String,
+}
+
+/// A topic.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct TopicStatus {
+    /// Name, prefix included.
+    pub name: String,
+    /// Partitions that exist.
+    pub partitions: i32,
+    /// Copies that exist of each partition.
+    pub replication_factor: i32,
+    /// `Ready`, `Created` or what differs from the spec.
+    pub state: String,
+}

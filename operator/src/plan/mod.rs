@@ -1,0 +1,85 @@
+//! From a pipeline to the topics and Kubernetes objects that make it. Pure: the same pipeline always gives the
+//! same plan.
+//!
+//! One file a kind of object: [`account`], [`workload`] (Deployments), [`service`], [`autoscaler`];
+//! [`environment`] holds the contract with the images, [`sizing`] the pods' sizes, [`naming`] names and labels.
+
+pub mod account;
+pub mod autoscaler;
+pub mod environment;
+pub mod naming;
+pub mod service;
+pub mod sizing;
+pub mod workload;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use serde::Serialize;
+
+use crate::validate::{Pipeline, Topic};
+
+/// What the plan needs to know beside the pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Image of producers that name none.
+    pub producer_image: String,
+    /// Image of consumers that name none.
+    pub consumer_image: String,
+}
+
+/// The topics and objects of one pipeline.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Topics, in the order of creation.
+    #[serde(skip)]
+    pub topics: Vec<Topic>,
+    /// Identities of the pods.
+    pub accounts: Vec<ServiceAccount>,
+    /// Services of the APIs.
+    pub services: Vec<Service>,
+    /// Deployments of all components. Those of readers have no replica count: it belongs to the scaler.
+    pub deployments: Vec<Deployment>,
+    /// Autoscalers of the APIs.
+    pub autoscalers: Vec<HorizontalPodAutoscaler>,
+}
+
+/// Makes the plan of `pipeline`. `owner` ties every object's life to the SyncPipeline; `secrets` is a digest of
+/// the credentials in use, so that a changed password rolls the pods that hold it.
+pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, secrets: &SecretDigests) -> Plan {
+    let mut plan = Plan {
+        topics: pipeline.topics.clone(),
+        accounts: vec![],
+        services: vec![],
+        deployments: vec![],
+        autoscalers: vec![],
+    };
+    for producer in &pipeline.producers {
+        let name = naming::Naming::new(pipeline, naming::PRODUCER, &producer.component.name, owner);
+        plan.accounts.push(account::service_account(&name, pipeline));
+        plan.services.push(service::of_producer(&name, pipeline, producer));
+        plan.deployments
+            .push(workload::of_producer(&name, pipeline, producer, settings, secrets));
+        plan.autoscalers
+            .push(autoscaler::of_producer(&name, pipeline, producer));
+    }
+    for consumer in &pipeline.consumers {
+        let name = naming::Naming::new(pipeline, naming::CONSUMER, &consumer.component.name, owner);
+        plan.accounts.push(account::service_account(&name, pipeline));
+        plan.deployments
+            .push(workload::of_consumer(&name, pipeline, consumer, settings, secrets));
+    }
+    plan
+}
+
+/// Digests of the credentials a pipeline uses; empty where it uses none. Never the credentials themselves.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SecretDigests {
+    /// Of the Kafka credentials.
+    pub kafka: String,
+    /// Of the PostgreSQL credentials.
+    pub postgres: String,
+    /// Of the MongoDB credentials.
+    pub mongodb: String,
+}

@@ -1,0 +1,41 @@
+//! Services of the APIs.
+
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use super::naming::Naming;
+use crate::api::spec::{Environment, ServiceType};
+use crate::validate::{Pipeline, Producer};
+
+/// Service of a producer: a load balancer in production, inside the cluster else, unless the spec says so.
+pub fn of_producer(name: &Naming, pipeline: &Pipeline, producer: &Producer) -> Service {
+    let settings = &producer.service;
+    let default = match pipeline.environment {
+        Environment::Prod => ServiceType::LoadBalancer,
+        Environment::Dev | Environment::Staging => ServiceType::ClusterIp,
+    };
+    let type_ = match settings.type_.unwrap_or(default) {
+        ServiceType::ClusterIp => "ClusterIP",
+        ServiceType::NodePort => "NodePort",
+        ServiceType::LoadBalancer => "LoadBalancer",
+    };
+    let mut metadata = name.metadata();
+    metadata.annotations = (!settings.annotations.is_empty()).then(|| settings.annotations.clone());
+    Service {
+        metadata,
+        spec: Some(ServiceSpec {
+            type_: Some(type_.to_owned()),
+            selector: Some(name.selector()),
+            load_balancer_class: settings.load_balancer_class.clone(),
+            ports: Some(vec![ServicePort {
+                name: Some("http".to_owned()),
+                port: i32::from(contract::port::PRODUCER),
+                target_port: Some(IntOrString::String("http".to_owned())),
+                protocol: Some("TCP".to_owned()),
+                ..ServicePort::default()
+            }]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}
