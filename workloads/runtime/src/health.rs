@@ -67,6 +67,11 @@ impl Health {
         self.lock().draining = true;
     }
 
+    /// Whether the workload is on its way out.
+    pub fn draining(&self) -> bool {
+        self.lock().draining
+    }
+
     /// The state of all parts.
     pub fn readiness(&self) -> Readiness {
         let state = self.lock();

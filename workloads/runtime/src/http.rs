@@ -8,7 +8,7 @@ use actix_web::{
     App, Error, HttpResponse, HttpServer,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::{Method, header::ContentType},
+    http::{ConnectionType, Method, header::ContentType},
     middleware::Next,
     web::{self, ServiceConfig},
 };
@@ -110,6 +110,23 @@ impl RequestMetrics {
             .observe(started.elapsed().as_secs_f64());
         answer
     }
+}
+
+/// The middleware's body that closes a connection after its answer while the workload drains, so that clients with
+/// kept connections move on to another pod before this one stops listening.
+pub async fn close_while_draining<B: MessageBody>(
+    health: Health,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> Result<ServiceResponse<B>, Error> {
+    let mut answer = next.call(request).await?;
+    if health.draining() {
+        answer
+            .response_mut()
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
+    }
+    Ok(answer)
 }
 
 /// Clients may send any word as a method; a label must not follow them.

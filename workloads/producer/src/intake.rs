@@ -1,0 +1,113 @@
+//! Reading a body within bounds. Type and size are checked before the first byte is read, memory is set aside
+//! before it is used, and a client that dribbles is cut off.
+
+use crate::refusal::Refusal;
+use actix_web::{
+    HttpMessage, HttpRequest,
+    http::header,
+    web::{Bytes, BytesMut, Payload},
+};
+use contract::message::MAX_BODY;
+use futures::StreamExt;
+use std::{sync::Arc, time::Duration};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+
+/// KiB of bodies that may be in memory at the same time.
+const ROOM_KBYTES: usize = 64 * 1024;
+/// Longest wait for room before the client is asked to come back.
+const ROOM_WAIT: Duration = Duration::from_secs(1);
+/// Longest time a body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Room for bodies, shared by all HTTP workers.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    room: Arc<Semaphore>,
+    room_wait: Duration,
+    body_timeout: Duration,
+}
+
+/// A body and the room it takes up until it is dropped.
+#[derive(Debug)]
+pub struct Body {
+    /// The bytes.
+    pub bytes: Bytes,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Default for Intake {
+    fn default() -> Intake {
+        Intake::new(ROOM_KBYTES, ROOM_WAIT, BODY_TIMEOUT)
+    }
+}
+
+impl Intake {
+    /// Room for `kbytes` KiB of bodies.
+    pub fn new(kbytes: usize, room_wait: Duration, body_timeout: Duration) -> Intake {
+        Intake {
+            room: Arc::new(Semaphore::new(kbytes)),
+            room_wait,
+            body_timeout,
+        }
+    }
+
+    /// The request's body, or why it is not read.
+    pub async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Body, Refusal> {
+        check_type(request)?;
+        let announced = announced_length(request)?;
+        // A body of unknown length is given the room of the longest.
+        let kbytes = announced.unwrap_or(MAX_BODY).div_ceil(1024).max(1);
+        let room = timeout(self.room_wait, self.room.clone().acquire_many_owned(kbytes as u32))
+            .await
+            .map_err(|_| Refusal::Busy)?
+            .map_err(|_| Refusal::Busy)?;
+        let bytes = timeout(self.body_timeout, collect(payload, announced))
+            .await
+            .map_err(|_| Refusal::BodyTooSlow {
+                seconds: self.body_timeout.as_secs(),
+            })??;
+        Ok(Body { bytes, _room: room })
+    }
+}
+
+fn check_type(request: &HttpRequest) -> Result<(), Refusal> {
+    let mime = request.mime_type().ok().flatten().ok_or(Refusal::MediaType)?;
+    let utf8 = mime.get_param("charset").is_none_or(|charset| charset == "utf-8");
+    if mime.essence_str() != "application/json" || !utf8 {
+        return Err(Refusal::MediaType);
+    }
+    match request.headers().get(header::CONTENT_ENCODING) {
+        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(Refusal::Encoding),
+        _ => Ok(()),
+    }
+}
+
+fn announced_length(request: &HttpRequest) -> Result<Option<usize>, Refusal> {
+    let Some(length) = request.headers().get(header::CONTENT_LENGTH) else {
+        return Ok(None);
+    };
+    let length = length
+        .to_str()
+        .ok()
+        .and_then(|length| length.parse::<u64>().ok())
+        .ok_or(Refusal::BodyBroken)?;
+    match usize::try_from(length) {
+        Ok(length) if length <= MAX_BODY => Ok(Some(length)),
+        _ => Err(Refusal::BodyTooLarge { limit: MAX_BODY }),
+    }
+}
+
+async fn collect(mut payload: Payload, announced: Option<usize>) -> Result<Bytes, Refusal> {
+    let mut body = BytesMut::with_capacity(announced.unwrap_or(8 * 1024));
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
+        if body.len() + chunk.len() > MAX_BODY {
+            return Err(Refusal::BodyTooLarge { limit: MAX_BODY });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

@@ -1,0 +1,234 @@
+//! Writing to Kafka: every message is acknowledged by all in-sync replicas, or the caller learns within a bound
+//! that nobody knows.
+
+use crate::{settings::Settings, topics::Topics};
+use futures::{FutureExt, future::BoxFuture};
+use rdkafka::{
+    ClientContext,
+    error::{KafkaError, KafkaResult, RDKafkaErrorCode},
+    producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
+    types::RDKafkaRespErr,
+};
+use runtime::kafka::Diagnosis;
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+/// Longest wait for one answer of the periodic check.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
+/// Messages that may wait for Kafka; their bytes are bounded by [`Settings::queue_kbytes`].
+const QUEUE_MESSAGES: &str = "200000";
+/// Longest message, bytes: what a broker takes by default, less the batch's own header.
+const MESSAGE_MAX_BYTES: &str = "1000000";
+/// Extra wait for a delivery report after the delivery timeout, which the client checks once a second only.
+const REPORT_GRACE: Duration = Duration::from_secs(2);
+
+/// Where Kafka put a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// Partition.
+    pub partition: i32,
+    /// Offset.
+    pub offset: i64,
+}
+
+/// Messages that Kafka acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// Kafka cluster id.
+    pub cluster: Arc<str>,
+    /// A position for each message, in order.
+    pub positions: Vec<Position>,
+}
+
+/// Messages that Kafka did not acknowledge. Some of them may be stored all the same.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum WriteError {
+    /// As many messages wait as the queue holds.
+    #[error("the queue to Kafka is full")]
+    QueueFull,
+    /// A message is larger than Kafka takes.
+    #[error("a message is too large for Kafka")]
+    TooLarge,
+    /// Kafka is away, the topic is missing, or the acknowledgement did not come in time.
+    #[error("not acknowledged: {0}")]
+    Unavailable(String),
+}
+
+/// What the API needs of Kafka, apart so that its answers to every outcome can be tested.
+pub trait MessageLog: Send + Sync {
+    /// Writes `messages` to `topic` under one key. Returns within a bound.
+    fn write<'a>(
+        &'a self,
+        topic: &'a str,
+        key: &'a str,
+        messages: Vec<Vec<u8>>,
+    ) -> BoxFuture<'a, Result<Written, WriteError>>;
+}
+
+/// The state of the client, as the periodic check finds it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CheckError {
+    /// It may work again by itself.
+    #[error("{0}")]
+    NotReady(String),
+    /// The idempotent producer cannot go on without breaking its promise; only a new process helps.
+    #[error("the Kafka client cannot go on: {0}")]
+    Fatal(String),
+}
+
+/// An idempotent producer. Creating it does not wait for Kafka.
+pub struct Kafka {
+    producer: FutureProducer<Context>,
+    topics: Topics,
+    diagnosis: Diagnosis,
+    /// Known after the first successful check, and read again at each: a cluster behind the same address may be
+    /// replaced while this process lives.
+    cluster: RwLock<Option<Arc<str>>>,
+    delivery_timeout: Duration,
+}
+
+struct Context {
+    diagnosis: Diagnosis,
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "Kafka client");
+        self.diagnosis.record(&error, reason);
+    }
+}
+
+impl Kafka {
+    /// A client with the producer's settings.
+    pub fn new(settings: &Settings) -> KafkaResult<Kafka> {
+        let diagnosis = Diagnosis::default();
+        let producer = settings
+            .kafka
+            .clone()
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            .set("compression.type", "lz4")
+            // The partitioner of the Java clients: other tools then find a user's partition in the same way.
+            .set("partitioner", "murmur2_random")
+            .set("linger.ms", "5")
+            .set("batch.size", "262144")
+            .set("message.max.bytes", MESSAGE_MAX_BYTES)
+            .set("queue.buffering.max.messages", QUEUE_MESSAGES)
+            .set("queue.buffering.max.kbytes", settings.queue_kbytes.to_string())
+            .set("message.timeout.ms", settings.delivery_timeout.as_millis().to_string())
+            .create_with_context(Context {
+                diagnosis: diagnosis.clone(),
+            })?;
+        Ok(Kafka {
+            producer,
+            topics: settings.topics.clone(),
+            diagnosis,
+            cluster: RwLock::new(None),
+            delivery_timeout: settings.delivery_timeout,
+        })
+    }
+
+    /// Asks Kafka for every enabled topic. Blocks for up to a few seconds.
+    pub fn check(&self) -> Result<(), CheckError> {
+        if let Some((_, reason)) = self.producer.client().fatal_error() {
+            return Err(CheckError::Fatal(reason));
+        }
+        for topic in self.topics.names() {
+            self.check_topic(topic).map_err(CheckError::NotReady)?;
+        }
+        match self.producer.client().fetch_cluster_id(CHECK_TIMEOUT) {
+            Some(id) => *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = Some(id.into()),
+            None => return Err(CheckError::NotReady("Kafka does not tell its cluster id".to_owned())),
+        }
+        self.diagnosis.clear();
+        Ok(())
+    }
+
+    fn check_topic(&self, name: &str) -> Result<(), String> {
+        let metadata = self
+            .producer
+            .client()
+            .fetch_metadata(Some(name), CHECK_TIMEOUT)
+            .map_err(|error| format!("Kafka does not answer: {}", self.diagnosis.explain(&error)))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        match topic.map(|topic| topic.error()) {
+            Some(None) => Ok(()),
+            None | Some(Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)) => {
+                Err(format!("topic {name} does not exist"))
+            }
+            Some(Some(error)) => Err(format!("topic {name}: {}", RDKafkaErrorCode::from(error))),
+        }
+    }
+
+    /// Waits until the queue is empty, for up to `patience`. Returns how many messages are left.
+    pub fn flush(&self, patience: Duration) -> usize {
+        // A timeout shows in what is left.
+        let _ = self.producer.flush(patience);
+        usize::try_from(self.producer.in_flight_count()).unwrap_or_default()
+    }
+
+    fn cluster(&self) -> Option<Arc<str>> {
+        self.cluster.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn write_all(&self, topic: &str, key: &str, messages: Vec<Vec<u8>>) -> Result<Written, WriteError> {
+        let cluster = self.cluster().ok_or_else(|| {
+            WriteError::Unavailable("Kafka has not been reached since this process started".to_owned())
+        })?;
+        let mut deliveries = Vec::with_capacity(messages.len());
+        for message in messages {
+            let record = FutureRecord::to(topic).key(key).payload(&message);
+            deliveries.push(
+                self.producer
+                    .send_result(record)
+                    .map_err(|(error, _)| refused(&error))?,
+            );
+        }
+        match tokio::time::timeout(self.delivery_timeout + REPORT_GRACE, acknowledged(deliveries)).await {
+            Ok(positions) => Ok(Written {
+                cluster,
+                positions: positions?,
+            }),
+            Err(_) => Err(WriteError::Unavailable("no delivery report in time".to_owned())),
+        }
+    }
+}
+
+/// Awaits the reports in order: all messages are under way already, so this takes as long as the slowest.
+async fn acknowledged(deliveries: Vec<DeliveryFuture>) -> Result<Vec<Position>, WriteError> {
+    let mut positions = Vec::with_capacity(deliveries.len());
+    for delivery in deliveries {
+        match delivery.await {
+            Ok(Ok(delivery)) => {
+                positions.push(Position {
+                    partition: delivery.partition,
+                    offset: delivery.offset,
+                });
+            }
+            Ok(Err((error, _))) => return Err(refused(&error)),
+            Err(_) => return Err(WriteError::Unavailable("the Kafka client is shutting down".to_owned())),
+        }
+    }
+    Ok(positions)
+}
+
+fn refused(error: &KafkaError) -> WriteError {
+    match error.rdkafka_error_code() {
+        Some(RDKafkaErrorCode::QueueFull) => WriteError::QueueFull,
+        Some(RDKafkaErrorCode::MessageSizeTooLarge | RDKafkaErrorCode::InvalidMessageSize) => WriteError::TooLarge,
+        _ => WriteError::Unavailable(error.to_string()),
+    }
+}
+
+impl MessageLog for Kafka {
+    fn write<'a>(
+        &'a self,
+        topic: &'a str,
+        key: &'a str,
+        messages: Vec<Vec<u8>>,
+    ) -> BoxFuture<'a, Result<Written, WriteError>> {
+        self.write_all(topic, key, messages).boxed()
+    }
+}

@@ -1,0 +1,169 @@
+//! Every answer other than 200: its status, its code and its words.
+
+use actix_web::{
+    HttpResponse, ResponseError,
+    http::{StatusCode, header},
+};
+use contract::{FieldError, Source, source::UnknownSource};
+use serde::Serialize;
+
+/// What a client must know after a 503. A message that timed out may still be in Kafka, and only a retry tells.
+const UNKNOWN_OUTCOME: &str = "the records may or may not be stored; retry with the same record ids, a record that is stored already is not \
+     stored again";
+
+/// Why an upload was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The route names no source.
+    #[error("unknown source; sources are {}", Source::ALL.map(Source::name).join(", "))]
+    UnknownSource,
+    /// The source's topic is not enabled here.
+    #[error("source {source_name} is not enabled{}", .region.as_ref().map(|region| format!(" in region {region}")).unwrap_or_default())]
+    SourceNotEnabled {
+        /// Name of the source.
+        source_name: &'static str,
+        /// Region of the pipeline.
+        region: Option<String>,
+    },
+    /// Not JSON in UTF-8.
+    #[error("the content type must be application/json, in UTF-8")]
+    MediaType,
+    /// A compressed body.
+    #[error("the body must not be encoded; send it without content-encoding")]
+    Encoding,
+    /// The body is too long.
+    #[error("the body must not be longer than {limit} bytes; send the records in more than one upload")]
+    BodyTooLarge {
+        /// The limit, bytes.
+        limit: usize,
+    },
+    /// Kafka does not take a message of this size.
+    #[error("the records make a message that is too large for Kafka; send them in more than one upload")]
+    MessageTooLarge,
+    /// The body did not arrive in time.
+    #[error("the body did not arrive within {seconds} seconds")]
+    BodyTooSlow {
+        /// The limit, seconds.
+        seconds: u64,
+    },
+    /// The connection broke, or the body is not framed as HTTP wants it.
+    #[error("the body could not be read to its end")]
+    BodyBroken,
+    /// Not JSON.
+    #[error("the body is not valid JSON: {0}")]
+    MalformedJson(String),
+    /// A field is wrong.
+    #[error("{0}")]
+    InvalidField(FieldError),
+    /// As many bodies are being read as fit into memory.
+    #[error("too many uploads at the same time; {UNKNOWN_OUTCOME}")]
+    Busy,
+    /// As many messages wait for Kafka as fit into the queue.
+    #[error("the queue to Kafka is full; {UNKNOWN_OUTCOME}")]
+    QueueFull,
+    /// Kafka is away, or did not acknowledge in time.
+    #[error("Kafka has not acknowledged the upload; {UNKNOWN_OUTCOME}")]
+    KafkaUnavailable,
+    /// No such route.
+    #[error("no such route; uploads go to POST /v1/sync/{{source}}, the API is described at /openapi.json")]
+    NoSuchRoute,
+    /// Another method than POST.
+    #[error("uploads are sent with POST")]
+    Method,
+}
+
+/// Body of every refusal.
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    error: ErrorBody<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorBody<'a> {
+    code: &'static str,
+    message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+}
+
+impl Refusal {
+    /// Stable name of the refusal, for clients and metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::UnknownSource => "unknown_source",
+            Refusal::SourceNotEnabled { .. } => "source_not_enabled",
+            Refusal::MediaType => "unsupported_media_type",
+            Refusal::Encoding => "unsupported_encoding",
+            Refusal::BodyTooLarge { .. } => "body_too_large",
+            Refusal::MessageTooLarge => "message_too_large",
+            Refusal::BodyTooSlow { .. } => "body_too_slow",
+            Refusal::BodyBroken => "body_broken",
+            Refusal::MalformedJson(_) => "malformed_json",
+            Refusal::InvalidField(_) => "invalid_field",
+            Refusal::Busy => "busy",
+            Refusal::QueueFull => "queue_full",
+            Refusal::KafkaUnavailable => "kafka_unavailable",
+            Refusal::NoSuchRoute => "no_such_route",
+            Refusal::Method => "method_not_allowed",
+        }
+    }
+
+    /// Seconds after which a retry is worth while.
+    fn retry_after(&self) -> Option<u32> {
+        match self {
+            Refusal::Busy | Refusal::QueueFull => Some(1),
+            Refusal::KafkaUnavailable => Some(5),
+            _ => None,
+        }
+    }
+
+    fn field(&self) -> Option<&str> {
+        match self {
+            Refusal::InvalidField(error) => Some(&error.field),
+            _ => None,
+        }
+    }
+}
+
+impl ResponseError for Refusal {
+    fn status_code(&self) -> StatusCode {
+        match self {
+            Refusal::UnknownSource | Refusal::SourceNotEnabled { .. } | Refusal::NoSuchRoute => StatusCode::NOT_FOUND,
+            Refusal::MediaType | Refusal::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Refusal::BodyBroken | Refusal::MalformedJson(_) | Refusal::InvalidField(_) => StatusCode::BAD_REQUEST,
+            Refusal::Busy | Refusal::QueueFull | Refusal::KafkaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut answer = HttpResponse::build(self.status_code());
+        if let Some(seconds) = self.retry_after() {
+            answer.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if *self == Refusal::Method {
+            answer.insert_header((header::ALLOW, "POST"));
+        }
+        let error = ErrorBody {
+            code: self.code(),
+            message: self.to_string(),
+            field: self.field(),
+        };
+        answer.json(Body { error })
+    }
+}
+
+impl From<UnknownSource> for Refusal {
+    /// The name itself is left out: it is whatever the client wrote.
+    fn from(_: UnknownSource) -> Refusal {
+        Refusal::UnknownSource
+    }
+}
+
+impl From<FieldError> for Refusal {
+    fn from(error: FieldError) -> Refusal {
+        Refusal::InvalidField(error)
+    }
+}

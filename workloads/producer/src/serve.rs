@@ -1,0 +1,158 @@
+//! From start to graceful end of the process.
+
+use crate::{
+    api::{self, Producer},
+    intake::Intake,
+    kafka::{CheckError, Kafka},
+    metrics::ProducerMetrics,
+    settings::{Settings, SettingsError},
+};
+use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
+use rdkafka::error::KafkaError;
+use runtime::{
+    health::Health,
+    http::{RequestMetrics, close_while_draining, operations},
+    metrics::MetricError,
+};
+use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use tokio::{
+    task::{JoinError, spawn_blocking},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+
+/// The only part that can be unready.
+const KAFKA: &str = "kafka";
+/// Between two checks of Kafka while it is ready, and while it is not.
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
+/// Connections that one HTTP worker keeps; further ones wait in the listener's backlog.
+const MAX_CONNECTIONS: usize = 4096;
+
+/// From the signal to the end of the process, whatever happens: less than Kubernetes' grace period of 30 seconds.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(25);
+/// Longest wait for requests under way: the longest wait for Kafka (10 s and its grace) and a little more.
+const HTTP_DRAIN: Duration = Duration::from_secs(13);
+/// Longest wait for messages whose clients have gone away.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Why the producer ended other than by a signal.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The environment is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The Kafka client does not take its settings.
+    #[error("the Kafka client cannot be created: {0}")]
+    Client(#[from] KafkaError),
+    /// The Kafka client gave up.
+    #[error(transparent)]
+    Kafka(#[from] CheckError),
+    /// A metric cannot be registered.
+    #[error(transparent)]
+    Metric(#[from] MetricError),
+    /// The port is taken, or the server failed.
+    #[error("HTTP server on port {port}: {source}")]
+    Http {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A task of the process panicked.
+    #[error("a task ended unexpectedly: {0}")]
+    Task(#[from] JoinError),
+    /// The graceful shutdown took too long.
+    #[error("shutdown did not end within {} seconds", SHUTDOWN_DEADLINE.as_secs())]
+    Deadline,
+}
+
+/// Serves uploads until `stop` is cancelled, and then shuts down gracefully. Kafka need not be there: until it is,
+/// the producer listens and is not ready.
+pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunError> {
+    let port = settings.port;
+    let drain_delay = settings.drain_delay;
+    let health = Health::new(&[KAFKA]);
+    let kafka = Arc::new(Kafka::new(&settings)?);
+    let requests = RequestMetrics::register()?;
+    let producer = Data::new(Producer {
+        topics: settings.topics,
+        tenant: settings.tenant,
+        intake: Intake::default(),
+        log: kafka.clone(),
+        metrics: ProducerMetrics::register()?,
+    });
+
+    let app_health = health.clone();
+    let server = HttpServer::new(move || {
+        let requests = requests.clone();
+        let health = app_health.clone();
+        App::new()
+            .wrap(from_fn(move |request, next| {
+                close_while_draining(health.clone(), request, next)
+            }))
+            .wrap(from_fn(move |request, next| requests.clone().measure(request, next)))
+            .configure(operations(app_health.clone()))
+            .configure(api::routes(producer.clone()))
+    })
+    .disable_signals()
+    .max_connections(MAX_CONNECTIONS)
+    .shutdown_timeout(HTTP_DRAIN.as_secs())
+    .bind((Ipv4Addr::UNSPECIFIED, port))
+    .map_err(|source| RunError::Http { port, source })?
+    .run();
+    tracing::info!(port, "listening");
+
+    let http = server.handle();
+    let serving = tokio::spawn(server);
+    let outcome = tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        error = watch(kafka.clone(), health.clone()) => Err(error),
+        ended = serving => {
+            ended?.map_err(|source| RunError::Http { port, source })?;
+            return Ok(());
+        }
+    };
+    timeout(SHUTDOWN_DEADLINE, shut_down(&health, http, kafka, drain_delay))
+        .await
+        .map_err(|_| RunError::Deadline)??;
+    outcome
+}
+
+/// Keeps readiness in step with Kafka. Returns only when the client can never work again.
+async fn watch(kafka: Arc<Kafka>, health: Health) -> RunError {
+    loop {
+        let client = kafka.clone();
+        let outcome = match spawn_blocking(move || client.check()).await {
+            Ok(outcome) => outcome,
+            Err(error) => return error.into(),
+        };
+        let ready = outcome.is_ok();
+        health.set(KAFKA, outcome.as_ref().map(|()| ()).map_err(CheckError::to_string));
+        if let Err(error @ CheckError::Fatal(_)) = outcome {
+            return error.into();
+        }
+        sleep(if ready { CHECK_INTERVAL } else { RECHECK_INTERVAL }).await;
+    }
+}
+
+/// No new traffic, then no new connections, then no request under way, then no message under way.
+async fn shut_down(
+    health: &Health,
+    http: ServerHandle,
+    kafka: Arc<Kafka>,
+    drain_delay: Duration,
+) -> Result<(), RunError> {
+    health.drain();
+    sleep(drain_delay).await;
+    http.stop(true).await;
+    let left = spawn_blocking(move || kafka.flush(FLUSH)).await?;
+    if left > 0 {
+        tracing::warn!(
+            messages = left,
+            "not acknowledged at the end; their clients have not been told that they are stored"
+        );
+    }
+    tracing::info!("shut down");
+    Ok(())
+}

@@ -1,0 +1,125 @@
+//! What the environment says about this producer.
+//!
+//! Beside the contract's names, which the operator writes, there are a few that only this image knows, to be set
+//! through the component's `env` where a default does not fit.
+
+use crate::topics::{TopicError, Topics};
+use contract::{env, port};
+use rdkafka::ClientConfig;
+use runtime::{
+    env::{Env, EnvError},
+    kafka::client_config,
+};
+use std::{ops::RangeInclusive, time::Duration};
+
+/// Port to listen on; [`port::PRODUCER`] when unset.
+pub const PORT: &str = "DI_PRODUCER_PORT";
+/// Milliseconds between "not ready" and the end of listening; 3000 when unset. It covers the time until every node
+/// has taken the pod out of the Service.
+pub const DRAIN_DELAY_MS: &str = "DI_PRODUCER_DRAIN_DELAY_MS";
+/// Milliseconds that Kafka may take to acknowledge a message; 10000 when unset.
+pub const DELIVERY_TIMEOUT_MS: &str = "DI_PRODUCER_DELIVERY_TIMEOUT_MS";
+/// KiB of messages that may wait for Kafka; 65536 when unset.
+pub const QUEUE_KBYTES: &str = "DI_PRODUCER_QUEUE_KBYTES";
+
+/// Settings that cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A variable is missing or wrong.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// The enabled topics do not fit the sources.
+    #[error("environment variable {name}: {0}", name = env::ENABLED_TOPICS)]
+    Topics(#[from] TopicError),
+}
+
+/// Everything that [`crate::run`] needs to know.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Port to listen on.
+    pub port: u16,
+    /// Tenant written into every envelope.
+    pub tenant: String,
+    /// Enabled sources and their topics.
+    pub topics: Topics,
+    /// Brokers, security and client id.
+    pub kafka: ClientConfig,
+    /// Longest wait for an acknowledgement.
+    pub delivery_timeout: Duration,
+    /// Most KiB of messages waiting for Kafka.
+    pub queue_kbytes: u32,
+    /// Wait between "not ready" and the end of listening.
+    pub drain_delay: Duration,
+}
+
+impl Settings {
+    /// Reads and checks the environment.
+    pub fn from_env(env: &Env) -> Result<Settings, SettingsError> {
+        let prefix = env.optional(env::KAFKA_TOPIC_PREFIX).unwrap_or_default();
+        Ok(Settings {
+            port: env.parsed_or(PORT, port::PRODUCER)?,
+            tenant: env.optional(env::TENANT).unwrap_or_else(|| "default".to_owned()),
+            topics: Topics::new(
+                env.required_list(env::ENABLED_TOPICS)?,
+                &prefix,
+                env.optional(env::REGION),
+            )?,
+            kafka: client_config(env)?,
+            // With the drain delay, the upper bound keeps a graceful shutdown within its deadline.
+            delivery_timeout: milliseconds(env, DELIVERY_TIMEOUT_MS, 10_000, 500..=10_000)?,
+            queue_kbytes: within(env, QUEUE_KBYTES, 65_536, 1_024..=1_048_576)?,
+            drain_delay: milliseconds(env, DRAIN_DELAY_MS, 3_000, 0..=5_000)?,
+        })
+    }
+}
+
+fn milliseconds(env: &Env, name: &str, default: u32, allowed: RangeInclusive<u32>) -> Result<Duration, EnvError> {
+    within(env, name, default, allowed).map(|number| Duration::from_millis(number.into()))
+}
+
+fn within(env: &Env, name: &str, default: u32, allowed: RangeInclusive<u32>) -> Result<u32, EnvError> {
+    let number = env.parsed_or(name, default)?;
+    if allowed.contains(&number) {
+        return Ok(number);
+    }
+    Err(EnvError::Wrong {
+        name: name.to_owned(),
+        problem: format!("must be from {} to {}", allowed.start(), allowed.end()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)]) -> Result<Settings, String> {
+        let base = [
+            (env::KAFKA_BROKER_ENDPOINT, "kafka:9092"),
+            (env::ENABLED_TOPICS, "sms_batched"),
+        ];
+        let env = Env::from_pairs(base.iter().chain(pairs).copied());
+        Settings::from_env(&env).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn defaults_fill_in_what_is_not_set() {
+        let settings = settings(&[]).unwrap();
+        assert_eq!(settings.port, 8000);
+        assert_eq!(settings.tenant, "default");
+        assert_eq!(settings.delivery_timeout, Duration::from_secs(10));
+        assert_eq!(settings.drain_delay, Duration::from_secs(3));
+    }
+
+    #[test]
+    fn an_error_names_the_variable() {
+        assert_eq!(
+            settings(&[(DELIVERY_TIMEOUT_MS, "60000")]).unwrap_err(),
+            "environment variable DI_PRODUCER_DELIVERY_TIMEOUT_MS is wrong: must be from 500 to 10000"
+        );
+        assert_eq!(
+            settings(&[(env::ENABLED_TOPICS, "orders")]).unwrap_err(),
+            "environment variable ENABLED_TOPICS: orders is the topic of no source; topics are sms_batched, events_log, \
+             apps_and_device_batched, contacts_batched, call_logs_batched"
+        );
+    }
+}
