@@ -1,0 +1,174 @@
+//! `cargo xtask test`: everything that must be green, on one machine, from nothing.
+
+mod checks;
+mod targets;
+mod totals;
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+use clap::{Args, ValueEnum};
+use host::progress::Progress;
+
+use crate::cluster::Kind;
+use crate::environment::{self, Environment, Options};
+use crate::parallel;
+use crate::test::targets::Targets;
+use crate::test::totals::Totals;
+use crate::{foreground, interrupt, toolchain, workspace};
+
+/// Runs tests: those of the groups that are named, or all
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// What to run
+    #[arg(value_enum)]
+    groups: Vec<Group>,
+    #[command(flatten)]
+    options: Options,
+    /// Leave the cluster and the data services running at the end
+    #[arg(long)]
+    keep: bool,
+}
+
+/// A set of tests that need the same things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Group {
+    /// Format, lints, licences, generated files and all tests that need nothing but the checkout
+    Unit,
+    /// The parts, each on the real thing: embedded cluster, data services, stores
+    Cluster,
+    /// The operator and whole pipelines
+    E2e,
+    /// Pipelines whose parts are killed
+    Chaos,
+    /// The Helm chart
+    Chart,
+}
+
+impl Group {
+    /// The module of the end-to-end tests that holds this group.
+    fn module(self) -> Option<&'static str> {
+        match self {
+            Self::Unit | Self::Cluster => None,
+            Self::E2e => Some("e2e::"),
+            Self::Chaos => Some("chaos::"),
+            Self::Chart => Some("chart::"),
+        }
+    }
+}
+
+pub(crate) fn run(test: &Test) -> Result<()> {
+    let all = BTreeSet::from_iter(Group::value_variants().iter().copied());
+    let groups = if test.groups.is_empty() {
+        all
+    } else {
+        test.groups.iter().copied().collect()
+    };
+    let mut totals = Totals::default();
+    let outcome = run_groups(test, &groups, &mut totals);
+    // An error that is no test's own, as of a cluster that does not come up, must not look like success.
+    if let Err(error) = &outcome
+        && !interrupt::by_user()
+    {
+        totals.check("environment", Err(anyhow::anyhow!("{error:#}")));
+    }
+    println!("{totals}");
+    if outcome.is_err() || totals.failed > 0 {
+        bail!("the tests failed");
+    }
+    Ok(())
+}
+
+fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Result<()> {
+    let progress = Progress::new();
+    let on_environment: Vec<Group> = groups
+        .iter()
+        .copied()
+        .filter(|group| group.module().is_some())
+        .collect();
+    let needs_services = groups.contains(&Group::Cluster) || !on_environment.is_empty();
+    let mut needs = if needs_services {
+        test.options.needs()
+    } else {
+        toolchain::Needs::default()
+    };
+    needs.embedded_cluster |= groups.contains(&Group::Cluster);
+    toolchain::ensure(needs)?;
+    let targets = Targets::of_workspace()?;
+    // What later groups need is built while the first ones run.
+    parallel::all(vec![
+        Box::new(|| {
+            if groups.contains(&Group::Unit) {
+                checks::run(totals, &progress)?;
+                cargo_test(&targets.unit(), &[], None, totals)?;
+            }
+            Ok(())
+        }),
+        Box::new(|| {
+            if needs_services {
+                environment::prepare(&test.options, &progress)
+            } else {
+                Ok(())
+            }
+        }),
+    ])?;
+    if groups.contains(&Group::Cluster) {
+        require_nothing_running()?;
+        for target in targets.on_real_parts() {
+            cargo_test(&target, &["--test-threads=1"], None, totals)?;
+        }
+    }
+    if on_environment.is_empty() {
+        return Ok(());
+    }
+    environment::with(&test.options, test.keep, &progress, |environment| {
+        for module in on_environment.iter().filter_map(|group| group.module()) {
+            let before = totals.run();
+            cargo_test(
+                &targets.on_environment(),
+                &[module, "--test-threads=1"],
+                Some(environment),
+                totals,
+            )?;
+            if totals.run() == before {
+                bail!("no test of {module} was run");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Tests of the parts start and kill these on their own.
+fn require_nothing_running() -> Result<()> {
+    if Kind::Embedded.is_up()? || services::running().is_some() {
+        bail!(
+            "the group `cluster` starts and stops the embedded cluster and the data services itself; \
+             stop them with `cargo xtask cluster down` and `cargo xtask services down`"
+        );
+    }
+    Ok(())
+}
+
+/// Runs cargo test over the whole workspace, so that everything is compiled with one set of features.
+fn cargo_test(
+    targets: &[String],
+    arguments: &[&str],
+    environment: Option<&Environment>,
+    totals: &mut Totals,
+) -> Result<()> {
+    let mut command = workspace::cargo();
+    command
+        .args(["test", "--workspace", "--locked", "--no-fail-fast"])
+        .args(targets)
+        .arg("--")
+        .args(arguments);
+    if let Some(environment) = environment {
+        command = environment.command(command)?;
+    }
+    let failed = totals.failed;
+    let status = foreground::run_reading(&mut command, |line| totals.read(line))?;
+    if !status.success() && totals.failed == failed {
+        totals.check("cargo test", Err(anyhow::anyhow!("it ended with {status}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,93 @@
+//! What is checked about the checkout besides its tests.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::Result;
+use host::progress::Progress;
+
+use crate::binaries::Binaries;
+use crate::test::totals::Totals;
+use crate::{foreground, generate, workspace};
+
+const CARGO_DENY: &str = "0.20.2";
+
+/// Runs all checks; one that fails does not keep the others from being run.
+pub(crate) fn run(totals: &mut Totals, progress: &Progress) -> Result<()> {
+    let checks: [(&str, &dyn Fn(&Progress) -> Result<()>); 4] = [
+        ("format", &format),
+        ("generated files", &generated),
+        ("lints", &lints),
+        ("licences and sources", &dependencies),
+    ];
+    for (name, check) in checks {
+        let outcome = check(progress);
+        host::interrupt::check()?;
+        totals.check(name, outcome);
+    }
+    Ok(())
+}
+
+fn format(_: &Progress) -> Result<()> {
+    foreground::run(workspace::cargo().args(["fmt", "--all", "--check"]))
+}
+
+fn generated(progress: &Progress) -> Result<()> {
+    let binaries = progress.run("cargo build", Binaries::build)?;
+    generate::run(&binaries, true, progress)
+}
+
+fn lints(_: &Progress) -> Result<()> {
+    let arguments = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+        "--",
+        "--deny",
+        "warnings",
+    ];
+    foreground::run(workspace::cargo().args(arguments))
+}
+
+fn dependencies(progress: &Progress) -> Result<()> {
+    let arguments = [
+        "--locked",
+        "check",
+        "--hide-inclusion-graph",
+        "bans",
+        "licenses",
+        "sources",
+    ];
+    foreground::run(
+        Command::new(cargo_deny(progress)?)
+            .args(arguments)
+            .current_dir(workspace::root()),
+    )
+}
+
+fn cargo_deny(progress: &Progress) -> Result<PathBuf> {
+    let entry = host::cache::entry("cargo-deny", CARGO_DENY, |folder| {
+        progress.run("install cargo-deny", |_| {
+            let mut command = workspace::cargo();
+            // Outside the checkout, whose cargo configuration is not for tools; unoptimised, as it runs for a second.
+            command
+                .args([
+                    "install",
+                    "cargo-deny",
+                    "--locked",
+                    "--debug",
+                    "--version",
+                    CARGO_DENY,
+                    "--root",
+                ])
+                .arg(folder);
+            host::run(
+                command.current_dir("/").env_remove("CARGO_TARGET_DIR"),
+                &host::state::log_dir().join("tools.log"),
+            )
+        })
+    })?;
+    Ok(entry.join("bin/cargo-deny"))
+}
