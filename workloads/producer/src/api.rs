@@ -79,7 +79,9 @@ pub async fn sync(
     producer: Data<Producer>,
 ) -> Result<HttpResponse, Refusal> {
     let (source, topic) = producer.route(&source).inspect_err(|refusal| {
-        producer.metrics.refused("unknown", refusal.code(), 1);
+        // A path is whatever a client wrote; a label is one of a few.
+        let label = source.parse().map_or("unknown", Source::name);
+        producer.metrics.refused(label, refusal.code(), 1);
     })?;
     let upload = producer.read(source, &request, payload).await.inspect_err(|refusal| {
         producer.metrics.refused(source.name(), refusal.code(), 1);

@@ -4,7 +4,6 @@
 use crate::{settings::Settings, topics::Topics};
 use futures::{FutureExt, future::BoxFuture};
 use rdkafka::{
-    ClientContext,
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
     types::RDKafkaRespErr,
@@ -80,24 +79,13 @@ pub enum CheckError {
 
 /// An idempotent producer. Creating it does not wait for Kafka.
 pub struct Kafka {
-    producer: FutureProducer<Context>,
+    producer: FutureProducer<Diagnosis>,
     topics: Topics,
     diagnosis: Diagnosis,
     /// Known after the first successful check, and read again at each: a cluster behind the same address may be
     /// replaced while this process lives.
     cluster: RwLock<Option<Arc<str>>>,
     delivery_timeout: Duration,
-}
-
-struct Context {
-    diagnosis: Diagnosis,
-}
-
-impl ClientContext for Context {
-    fn error(&self, error: KafkaError, reason: &str) {
-        tracing::debug!(%error, reason, "Kafka client");
-        self.diagnosis.record(&error, reason);
-    }
 }
 
 impl Kafka {
@@ -110,6 +98,8 @@ impl Kafka {
             .set("enable.idempotence", "true")
             .set("acks", "all")
             .set("compression.type", "lz4")
+            // A topic that is missing is the operator's to create: a broker would give it its own default of partitions.
+            .set("allow.auto.create.topics", "false")
             // The partitioner of the Java clients: other tools then find a user's partition in the same way.
             .set("partitioner", "murmur2_random")
             .set("linger.ms", "5")
@@ -118,9 +108,7 @@ impl Kafka {
             .set("queue.buffering.max.messages", QUEUE_MESSAGES)
             .set("queue.buffering.max.kbytes", settings.queue_kbytes.to_string())
             .set("message.timeout.ms", settings.delivery_timeout.as_millis().to_string())
-            .create_with_context(Context {
-                diagnosis: diagnosis.clone(),
-            })?;
+            .create_with_context(diagnosis.clone())?;
         Ok(Kafka {
             producer,
             topics: settings.topics.clone(),

@@ -3,7 +3,7 @@
 use crate::env::{Env, EnvError};
 use contract::env;
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, ClientContext,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
 };
@@ -67,7 +67,8 @@ fn secure(config: &mut ClientConfig, env: &Env) -> Result<(), EnvError> {
 
 /// The last error that a client reported in the background. A failed call often says only that it timed out,
 /// while the reason (a refused password, a name that does not resolve) came earlier, through the client's error
-/// callback: a client context hands it to [`Diagnosis::record`], and [`Diagnosis::explain`] joins the two.
+/// callback. [`Diagnosis::explain`] joins the two. It is a client context of its own; a context of another kind
+/// calls [`Diagnosis::record`] and [`log`].
 #[derive(Debug, Clone, Default)]
 pub struct Diagnosis {
     last: Arc<Mutex<Option<String>>>,
@@ -93,6 +94,29 @@ impl Diagnosis {
             Some(reason) => format!("{error}; the client last reported: {reason}"),
             None => error.to_string(),
         }
+    }
+}
+
+impl ClientContext for Diagnosis {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(%error, reason, "Kafka client");
+        self.record(&error, reason);
+    }
+}
+
+/// A line of the Kafka client in this process's log.
+pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {
+    match level {
+        RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical | RDKafkaLogLevel::Error => {
+            tracing::error!(target: "librdkafka", facility, message);
+        }
+        RDKafkaLogLevel::Warning => tracing::warn!(target: "librdkafka", facility, message),
+        RDKafkaLogLevel::Notice | RDKafkaLogLevel::Info => tracing::info!(target: "librdkafka", facility, message),
+        RDKafkaLogLevel::Debug => tracing::debug!(target: "librdkafka", facility, message),
     }
 }
 
