@@ -1,5 +1,5 @@
 use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -15,6 +15,11 @@ const TAIL_BYTES: u64 = 16 * 1024;
 /// The command has no standard input, so a program that asks a question fails instead of waiting for ever.
 /// The error names the program only, never its arguments.
 pub fn run(command: &mut Command, log: &Path) -> Result<()> {
+    run_with_input(command, &[], log)
+}
+
+/// Like [`run`], with `input` as its standard input: the way to hand over a secret that arguments would show.
+pub fn run_with_input(command: &mut Command, input: &[u8], log: &Path) -> Result<()> {
     interrupt::check()?;
     if let Some(parent) = log.parent() {
         fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
@@ -25,12 +30,21 @@ pub fn run(command: &mut Command, log: &Path) -> Result<()> {
         .open(log)
         .with_context(|| format!("open {}", log.display()))?;
     let program = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .stdin(Stdio::null())
+    let mut child = command
+        .stdin(if input.is_empty() {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        })
         .stdout(file.try_clone().context("share the log with the command")?)
         .stderr(file)
-        .status()
+        .spawn()
         .with_context(|| format!("run {program}"))?;
+    if let Some(mut pipe) = child.stdin.take() {
+        // A command that ended before it read everything says why by its status and its log.
+        let _ = pipe.write_all(input);
+    }
+    let status = child.wait().with_context(|| format!("wait for {program}"))?;
     if !status.success() {
         // Ctrl-C reaches the command too: its end is then no failure of its own.
         interrupt::check()?;
@@ -89,6 +103,20 @@ mod tests {
         assert!(error.ends_with("    line 39\n    line 40"), "{error}");
         assert!(!error.contains("line 15\n") && error.contains("line 16\n"), "{error}");
         assert!(!error.contains("secret"), "{error}");
+    }
+
+    #[test]
+    fn input_reaches_the_command() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        run_with_input(&mut Command::new("cat"), b"secret\n", &log).unwrap();
+        run(&mut Command::new("cat"), &log).unwrap();
+        assert_eq!(
+            fs::read_to_string(&log).unwrap(),
+            "secret\n",
+            "without input there is none to wait for"
+        );
+        run_with_input(&mut Command::new("true"), &[b'x'; 1 << 20], &log).unwrap();
     }
 
     #[test]

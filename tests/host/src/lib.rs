@@ -24,7 +24,7 @@ pub mod progress;
 pub mod secret;
 pub mod state;
 
-pub use command::{log_tail, run};
+pub use command::{log_tail, run, run_with_input};
 pub use wait::wait_until;
 
 /// Whether this process may do what only root may.

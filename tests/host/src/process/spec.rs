@@ -73,6 +73,12 @@ impl DaemonSpec {
         self
     }
 
+    /// Adds one argument; see [`DaemonSpec::args`].
+    #[must_use]
+    pub fn arg(self, arg: impl AsRef<OsStr>) -> Self {
+        self.args([arg])
+    }
+
     /// Sets a variable of its environment, which only its own user can read.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
