@@ -112,7 +112,7 @@ struct Before {
 }
 
 impl Brokers {
-    pub(crate) fn count(self) -> u8 {
+    fn count(self) -> usize {
         match self {
             Self::One => 1,
             Self::Three => 3,
@@ -190,16 +190,7 @@ fn bring_up(
     let cluster = options.cluster.up(progress)?;
     let address = options.services_address.unwrap_or(cluster.services_address);
     parallel::all(vec![
-        Box::new(|| {
-            services::up(
-                &services::Options {
-                    brokers: options.brokers.count(),
-                    address,
-                },
-                progress,
-            )
-            .map(drop)
-        }),
+        Box::new(|| services_up(options.brokers, address, progress)),
         Box::new(|| {
             cluster.load(&images, progress)?;
             if !chart::is_installed(&cluster)? {
@@ -216,12 +207,28 @@ fn bring_up(
     })
 }
 
+/// Starts the data services on an address.
+pub(crate) fn services_up(brokers: Brokers, address: IpAddr, progress: &Progress) -> Result<()> {
+    let options = services::Options {
+        brokers: brokers.count(),
+        address,
+    };
+    progress.run("Kafka, PostgreSQL and the MongoDB protocol", |_| {
+        services::up(&options).map(drop)
+    })
+}
+
+/// Stops the data services and removes their data.
+pub(crate) fn services_down(progress: &Progress) -> Result<()> {
+    progress.run("stop the data services", |_| services::down())
+}
+
 /// Stops what was started; a step that fails does not keep the others from being tried.
 fn take_down(kind: Kind, before: Before, installed: Option<&Cluster>, progress: &Progress) -> Result<()> {
     let services = if before.services {
         Ok(())
     } else {
-        services::down(progress)
+        services_down(progress)
     };
     let cluster = match installed {
         _ if !before.cluster => kind.down(progress),

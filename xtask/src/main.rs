@@ -201,20 +201,23 @@ fn manage_services(action: ServicesAction, progress: &Progress) -> Result<()> {
             let node = embedded_cluster::running().map(|cluster| cluster.node_address.into());
             let address = up.address.or(node).unwrap_or(std::net::Ipv4Addr::LOCALHOST.into());
             services::prepare(progress)?;
-            services::up(
-                &services::Options {
-                    brokers: up.brokers.count(),
-                    address,
-                },
-                progress,
-            )?;
-            print!("{}", services::status()?);
+            environment::services_up(up.brokers, address, progress)?;
+            print_services()?;
         }
         ServicesAction::Down => {
             let _lock = Lock::take()?;
-            services::down(progress)?;
+            environment::services_down(progress)?;
         }
-        ServicesAction::Status => print!("{}", services::status()?),
+        ServicesAction::Status => print_services()?,
     }
+    Ok(())
+}
+
+fn print_services() -> Result<()> {
+    let services = services::status()?;
+    if services.is_empty() {
+        println!("the data services are not up");
+    }
+    services.iter().for_each(|service| println!("{service}"));
     Ok(())
 }

@@ -19,9 +19,6 @@ const FOR_CARGO: &[(&str, &str)] = &[
 /// What images without a container engine need.
 const FOR_IMAGES: &[(&str, &str)] = &[("buildah", "buildah"), ("strip", "binutils")];
 
-/// What the data services need to be built and run: Kafka is a set of Maven artefacts.
-const FOR_SERVICES: &[(&str, &str)] = &[("java", "openjdk-17-jre-headless"), ("mvn", "maven")];
-
 /// The oldest Go that the modules of the embedded cluster and the data services accept.
 const OLDEST_GO: (u32, u32) = (1, 24);
 
@@ -57,7 +54,6 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
     if cfg!(target_os = "linux") {
         let mut packages = FOR_CARGO.to_vec();
         packages.extend(needs.images.then_some(FOR_IMAGES).into_iter().flatten());
-        packages.extend(needs.services.then_some(FOR_SERVICES).into_iter().flatten());
         if needs.embedded_cluster {
             packages.extend(embedded_cluster::PACKAGES);
         }
