@@ -1,0 +1,318 @@
+//! Configuration of the consumer, read once from the environment.
+
+use contract::{Source, env};
+use runtime::env::{Env, EnvError};
+use std::{collections::BTreeSet, fmt, time::Duration};
+
+/// PostgreSQL keeps 63 bytes of a name and cuts off the rest in silence.
+const LONGEST_SCHEMA_NAME: usize = 63;
+
+/// Everything that the environment decides.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Port of `/healthz`, `/ready` and `/metrics`.
+    pub port: u16,
+    /// Topics to read, with the source of each.
+    pub topics: Vec<(String, Source)>,
+    /// Consumer group.
+    pub group: String,
+    /// When a batch is full.
+    pub limits: BatchLimits,
+    /// PostgreSQL.
+    pub postgres: PostgresConfig,
+    /// MongoDB.
+    pub mongodb: MongodbConfig,
+    /// Kafka client settings, shared by the reader, the writer of dead letters and the reader of topic ids.
+    pub kafka: Env,
+}
+
+/// When a batch is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Most records, unless one message alone holds more.
+    pub records: usize,
+    /// Most bytes of message values, unless one message alone holds more. It bounds the reader's memory.
+    pub bytes: usize,
+    /// Longest wait for the batch to fill.
+    pub linger: Duration,
+}
+
+/// How to reach PostgreSQL.
+#[derive(Clone)]
+pub struct PostgresConfig {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Database of the synced records.
+    pub database: String,
+    /// Schema of this pipeline.
+    pub schema: String,
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+    /// Most connections.
+    pub max_connections: u32,
+}
+
+/// How to reach MongoDB, and what to store there.
+#[derive(Clone)]
+pub struct MongodbConfig {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Database.
+    pub database: String,
+    /// User name; without it, no authentication.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<String>,
+    /// Authentication mechanism; the driver's choice when `None`.
+    pub auth_mechanism: Option<String>,
+    /// Database that holds the user; the driver's default when `None`.
+    pub auth_source: Option<String>,
+    /// Sources to be stored there.
+    pub sources: BTreeSet<Source>,
+    /// Most connections, and most operations at a time.
+    pub max_pool_size: u32,
+    /// Connections kept open.
+    pub min_pool_size: u32,
+    /// Longest search for a server.
+    pub server_selection_timeout: Duration,
+    /// Longest connecting.
+    pub connect_timeout: Duration,
+    /// Longest operation.
+    pub operation_timeout: Duration,
+    /// Longest wait for one of the connections.
+    pub wait_queue_timeout: Duration,
+    /// Whether the driver repeats a write once by itself.
+    pub retry_writes: bool,
+}
+
+impl Config {
+    /// Reads the environment; the error names the variable.
+    pub fn from_env(environment: &Env) -> Result<Config, EnvError> {
+        // Fails here, at start, rather than at the first connection.
+        runtime::kafka::client_config(environment)?;
+        let prefix = environment.optional(env::KAFKA_TOPIC_PREFIX).unwrap_or_default();
+        let topics = environment
+            .required_list(env::ENABLED_TOPICS)?
+            .into_iter()
+            .map(|topic| match Source::of_topic(&topic, &prefix) {
+                Some(source) => Ok((topic, source)),
+                None => Err(wrong(
+                    env::ENABLED_TOPICS,
+                    format!(
+                        "topic {topic:?} belongs to no source; known are {}, each with the prefix of {}",
+                        Source::ALL.map(Source::topic).join(", "),
+                        env::KAFKA_TOPIC_PREFIX
+                    ),
+                )),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Config {
+            port: environment.parsed_or(env::HTTP_PORT, contract::port::CONSUMER)?,
+            topics,
+            group: environment.required(env::KAFKA_CONSUMER_GROUP)?,
+            limits: BatchLimits {
+                records: positive(environment, env::BATCH_MAX_RECORDS, 5_000)?,
+                bytes: 16 << 20,
+                linger: Duration::from_millis(environment.parsed_or(env::BATCH_LINGER_MS, 200)?),
+            },
+            postgres: PostgresConfig::from_env(environment)?,
+            mongodb: MongodbConfig::from_env(environment)?,
+            kafka: environment.clone(),
+        })
+    }
+
+    /// The sources that this consumer reads.
+    pub fn sources(&self) -> BTreeSet<Source> {
+        self.topics.iter().map(|(_, source)| *source).collect()
+    }
+}
+
+impl PostgresConfig {
+    fn from_env(environment: &Env) -> Result<PostgresConfig, EnvError> {
+        let schema = environment
+            .optional(env::POSTGRES_SCHEMA)
+            .unwrap_or_else(|| "public".to_owned());
+        if schema.len() > LONGEST_SCHEMA_NAME || schema.contains('\0') || schema.starts_with("pg_") {
+            return Err(wrong(
+                env::POSTGRES_SCHEMA,
+                format!("must be a schema name of at most {LONGEST_SCHEMA_NAME} bytes that does not begin with pg_"),
+            ));
+        }
+        Ok(PostgresConfig {
+            host: environment.required(env::POSTGRES_HOST)?,
+            port: environment.parsed_or(env::POSTGRES_PORT, 5432)?,
+            database: environment.required(env::POSTGRES_SYNC_DATABASE)?,
+            schema,
+            username: environment.required(env::POSTGRES_USERNAME)?,
+            password: environment.required(env::POSTGRES_PASSWORD)?,
+            max_connections: positive(environment, env::POSTGRES_MAX_POOL_SIZE, 8)?,
+        })
+    }
+}
+
+impl MongodbConfig {
+    fn from_env(environment: &Env) -> Result<MongodbConfig, EnvError> {
+        let milliseconds = |name, default| environment.parsed_or(name, default).map(Duration::from_millis);
+        let max_pool_size = positive(environment, env::MONGODB_MAX_POOL_SIZE, 100)?;
+        Ok(MongodbConfig {
+            host: environment.required(env::MONGODB_HOST)?,
+            port: environment.parsed_or(env::MONGODB_PORT, 27017)?,
+            database: environment.required(env::MONGODB_DATABASE)?,
+            username: environment.optional(env::MONGODB_USERNAME),
+            password: environment.optional(env::MONGODB_PASSWORD),
+            auth_mechanism: environment.optional(env::MONGODB_AUTH_MECHANISM),
+            auth_source: environment.optional(env::MONGODB_AUTH_SOURCE),
+            sources: enabled_sources(environment)?,
+            max_pool_size,
+            min_pool_size: environment
+                .parsed_or(env::MONGODB_MIN_POOL_SIZE, 10)?
+                .min(max_pool_size),
+            server_selection_timeout: milliseconds(env::MONGODB_SERVER_SELECTION_TIMEOUT_MS, 15_000)?,
+            connect_timeout: milliseconds(env::MONGODB_CONNECT_TIMEOUT_MS, 10_000)?,
+            operation_timeout: milliseconds(env::MONGODB_SOCKET_TIMEOUT_MS, 10_000)?,
+            wait_queue_timeout: milliseconds(env::MONGODB_WAIT_QUEUE_TIMEOUT_MS, 2_000)?,
+            retry_writes: environment.parsed_or(env::MONGODB_RETRY_WRITES, true)?,
+        })
+    }
+}
+
+/// `*` stands for all sources, and so does the variable left out.
+fn enabled_sources(environment: &Env) -> Result<BTreeSet<Source>, EnvError> {
+    let names = environment.list(env::MONGODB_ENABLED_SOURCES);
+    if names.is_empty() || names.iter().any(|name| name == "*") {
+        return Ok(Source::ALL.into());
+    }
+    names
+        .iter()
+        .map(|name| {
+            name.parse::<Source>()
+                .map_err(|error| wrong(env::MONGODB_ENABLED_SOURCES, error.to_string()))
+        })
+        .collect()
+}
+
+fn positive<T>(environment: &Env, name: &str, default: T) -> Result<T, EnvError>
+where
+    T: std::str::FromStr + PartialEq + Default,
+    T::Err: fmt::Display,
+{
+    let value = environment.parsed_or(name, default)?;
+    if value == T::default() {
+        return Err(wrong(name, "must be at least 1".to_owned()));
+    }
+    Ok(value)
+}
+
+fn wrong(name: &str, problem: String) -> EnvError {
+    EnvError::Wrong {
+        name: name.to_owned(),
+        problem,
+    }
+}
+
+/// Where, and never the password.
+impl fmt::Debug for PostgresConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "postgres://{}:{}/{}?schema={}",
+            self.host, self.port, self.database, self.schema
+        )
+    }
+}
+
+/// Where, and never the password.
+impl fmt::Debug for MongodbConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "mongodb://{}:{}/{}", self.host, self.port, self.database)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    /// A complete environment with some variables changed; an empty value takes the variable out.
+    fn environment(changes: &[(&'static str, &'static str)]) -> Env {
+        let mut pairs = BTreeMap::from([
+            (env::KAFKA_BROKER_ENDPOINT, "kafka:9092"),
+            (env::ENABLED_TOPICS, "p.sms_batched,p.events_log"),
+            (env::KAFKA_TOPIC_PREFIX, "p."),
+            (env::KAFKA_CONSUMER_GROUP, "group"),
+            (env::POSTGRES_HOST, "postgres"),
+            (env::POSTGRES_USERNAME, "user"),
+            (env::POSTGRES_PASSWORD, "secret"),
+            (env::POSTGRES_SYNC_DATABASE, "sync_db"),
+            (env::MONGODB_HOST, "mongodb"),
+            (env::MONGODB_DATABASE, "sync"),
+        ]);
+        pairs.extend(changes.iter().copied());
+        Env::from_pairs(pairs)
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_contract() {
+        let config = Config::from_env(&environment(&[])).unwrap();
+        assert_eq!(
+            config.topics,
+            [
+                ("p.sms_batched".to_owned(), Source::Sms),
+                ("p.events_log".to_owned(), Source::Events)
+            ]
+        );
+        assert_eq!(config.limits.records, 5_000);
+        assert_eq!(config.limits.linger, Duration::from_millis(200));
+        assert_eq!(config.postgres.schema, "public");
+        assert_eq!(config.mongodb.sources, Source::ALL.into());
+        assert_eq!(config.mongodb.max_pool_size, 100);
+        assert_eq!(config.mongodb.operation_timeout, Duration::from_secs(10));
+        assert_eq!(config.port, contract::port::CONSUMER);
+    }
+
+    #[test]
+    fn an_error_names_the_variable_and_says_what_is_wanted() {
+        let cases = [
+            (
+                (env::ENABLED_TOPICS, "sms_batched"),
+                "environment variable ENABLED_TOPICS is wrong: topic \"sms_batched\" belongs to no source; known are \
+                 sms_batched, events_log, apps_and_device_batched, contacts_batched, call_logs_batched, each with the \
+                 prefix of DI_KAFKA_TOPIC_PREFIX",
+            ),
+            (
+                (env::BATCH_MAX_RECORDS, "0"),
+                "environment variable DI_CONSUMER_BATCH_MAX_RECORDS is wrong: must be at least 1",
+            ),
+            (
+                (env::MONGODB_ENABLED_SOURCES, "sms,mail"),
+                "environment variable DI_MONGODB_ENABLED_SOURCES is wrong: unknown source \"mail\"; sources are sms, \
+                 events, apps_and_device, contacts, call_logs",
+            ),
+            (
+                (env::POSTGRES_HOST, ""),
+                "environment variable DI_POSTGRES_HOST is not set; it is required",
+            ),
+        ];
+        for (change, expected) in cases {
+            assert_eq!(
+                Config::from_env(&environment(&[change])).unwrap_err().to_string(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        let shown = format!(
+            "{:?}",
+            Config::from_env(&environment(&[(env::MONGODB_PASSWORD, "secret")])).unwrap()
+        );
+        assert!(!shown.contains("secret"), "{shown}");
+    }
+}

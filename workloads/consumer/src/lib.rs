@@ -1,0 +1,233 @@
+//! Kafka into PostgreSQL and MongoDB, each record once.
+//!
+//! ```text
+//!            reader (a thread)                            writer
+//!  Kafka ─► poll ─► decode ─► batch ─► bounded channel ─► MongoDB ─► dead letters ─► PostgreSQL + ledger
+//!    ▲                                                                                      │
+//!    └────────────── commit, a hint for those who measure the lag ◄──── completion ◄────────┘
+//! ```
+//!
+//! The ledger in PostgreSQL says what is stored, and moves in the transaction that stores it. Partitions are read
+//! from where it stands; a reader that lost a partition without knowing finds it moved, and stores nothing.
+//!
+//! - [`config`]: what the environment decides
+//! - [`topic`], [`topic_ids`]: topics by id, because a recreated topic keeps its name
+//! - [`poll`]: the reader, and its part in the consumer group
+//! - [`decode`], [`batch`], [`ledger`]: from messages to what is written together
+//! - [`writer`]: the order of writing, and its patience
+//! - [`sink`]: the two stores; [`isolate`]: finding what a store refuses; [`dead_letter`]: where that goes
+//! - [`retry`], [`metrics`]: pauses and counters
+
+pub mod batch;
+pub mod config;
+pub mod dead_letter;
+pub mod decode;
+pub mod isolate;
+pub mod ledger;
+pub mod metrics;
+pub mod poll;
+pub mod retry;
+pub mod sink;
+mod start;
+pub mod topic;
+pub mod topic_ids;
+pub mod writer;
+
+use crate::{
+    config::Config,
+    dead_letter::{DEAD_LETTERS, DeadLetters},
+    metrics::Metrics,
+    poll::{BATCHES_WITH_WRITER, KAFKA, ReadError, Reader, consumer_config, membership},
+    sink::{
+        MONGODB, POSTGRES, StoreError,
+        mongodb::Mongodb,
+        postgres::{Postgres, ledger::LedgerKey},
+    },
+    topic_ids::TopicIds,
+    writer::Writer,
+};
+use runtime::{
+    env::{Env, EnvError},
+    health::Health,
+    metrics::MetricError,
+};
+use std::{
+    future::pending,
+    io,
+    sync::{Arc, OnceLock, atomic::AtomicU64},
+    thread,
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
+use tokio_util::sync::CancellationToken;
+
+/// Longest shutdown; the pod is killed after 30 s.
+const SHUTDOWN: Duration = Duration::from_secs(22);
+
+/// Why the consumer ended, other than by being told to.
+#[derive(Debug, thiserror::Error)]
+pub enum ConsumerError {
+    /// The environment is wrong.
+    #[error(transparent)]
+    Env(#[from] EnvError),
+    /// Metrics cannot be registered.
+    #[error(transparent)]
+    Metrics(#[from] MetricError),
+    /// A store's settings are wrong.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Reading cannot go on.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A Kafka client cannot be made with these settings.
+    #[error("Kafka client: {0}")]
+    Kafka(#[from] rdkafka::error::KafkaError),
+    /// The port is taken, or a thread cannot be started.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The end took too long.
+    #[error("shutdown did not end within {} s; what was not written is read again", SHUTDOWN.as_secs())]
+    SlowShutdown,
+}
+
+/// Runs the consumer until `stop` is cancelled.
+pub async fn run(environment: &Env, stop: CancellationToken) -> Result<(), ConsumerError> {
+    let config = Config::from_env(environment)?;
+    let health = Health::new(&[KAFKA, POSTGRES, MONGODB, DEAD_LETTERS]);
+    let served = CancellationToken::new();
+    let http = runtime::http::serve_operations(config.port, health.clone(), served.clone());
+    let work = async {
+        let outcome = work(&config, &health, &stop).await;
+        served.cancel();
+        outcome
+    };
+    let (http, work) = tokio::join!(
+        async {
+            let outcome = http.await;
+            // Without its port the pod would never be ready.
+            stop.cancel();
+            outcome
+        },
+        work
+    );
+    work?;
+    http.map_err(|source| ConsumerError::System {
+        what: format!("HTTP on port {}", config.port),
+        source,
+    })
+}
+
+async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Result<(), ConsumerError> {
+    let metrics = Metrics::register()?;
+    let topic_ids = TopicIds::new(&config.kafka, config.topics.clone())?;
+    let postgres = Postgres::new(&config.postgres, config.sources());
+    let mongodb = Mongodb::new(&config.mongodb)?;
+
+    let Some(topics) = start::prepare(config, &topic_ids, &mongodb, health, stop).await else {
+        return Ok(());
+    };
+    let brokers = runtime::kafka::client_config(&config.kafka)?;
+    let dead_letters = DeadLetters::new(brokers.clone(), topics.cluster.clone())?;
+    health.set(DEAD_LETTERS, Ok(()));
+    let ledger = LedgerKey {
+        cluster: topics.cluster.clone(),
+        group: config.group.clone(),
+    };
+    let epoch = Arc::new(AtomicU64::new(0));
+    let give_up = CancellationToken::new();
+    let (batches, waiting) = mpsc::channel(BATCHES_WITH_WRITER);
+    let (done, completions) = std::sync::mpsc::channel();
+
+    let writer = Writer {
+        postgres: postgres.clone(),
+        mongodb,
+        dead_letters,
+        ledger: ledger.clone(),
+        health: health.clone(),
+        metrics: metrics.clone(),
+        give_up: give_up.clone(),
+        epoch: epoch.clone(),
+    };
+    let member = membership::Membership::new(membership::Parts {
+        runtime: Handle::current(),
+        postgres: postgres.clone(),
+        ledger,
+        topic_ids: topic_ids.clone(),
+        topics: topics.clone(),
+        health: health.clone(),
+        metrics,
+        stop: stop.clone(),
+        epoch,
+        completions,
+        limits: config.limits,
+    });
+    let reader = Reader::join(
+        &consumer_config(brokers, &config.group),
+        member,
+        config.limits,
+        batches,
+        stop.clone(),
+        give_up,
+    )?;
+
+    let runtime = Handle::current();
+    let written = on_thread("writer", move || runtime.block_on(writer.run(waiting, done)))?;
+    let read = on_thread("reader", move || reader.run())?;
+
+    let changed = OnceLock::new();
+    let work = async {
+        let outcome = read.await.unwrap_or(Err(ReadError::ReaderGone));
+        stop.cancel();
+        // The writer ends when the reader has closed the channel between them.
+        let _ = written.await;
+        postgres.close().await;
+        outcome
+    };
+    let slow = async {
+        stop.cancelled().await;
+        health.drain();
+        tokio::time::sleep(SHUTDOWN).await;
+    };
+    let watch = async {
+        let _ = changed.set(start::watch(&topic_ids, &topics, health).await);
+        stop.cancel();
+        pending::<()>().await;
+    };
+    let outcome = tokio::select! {
+        outcome = work => outcome,
+        () = slow => return Err(ConsumerError::SlowShutdown),
+        () = watch => Ok(()),
+        () = start::create_months(&postgres) => Ok(()),
+    };
+    match changed.into_inner() {
+        Some(error) => Err(error.into()),
+        None => outcome.map_err(ConsumerError::from),
+    }
+}
+
+/// Runs blocking work on a thread of its own; the receiver gets what it returns, or an error when it panicked.
+fn on_thread<T: Send + 'static>(
+    name: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<oneshot::Receiver<T>, ConsumerError> {
+    let (done, ended) = oneshot::channel();
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(move || {
+            // Nobody waits for it any more when the shutdown took too long.
+            let _ = done.send(work());
+        })
+        .map_err(|source| ConsumerError::System {
+            what: format!("thread {name}"),
+            source,
+        })?;
+    Ok(ended)
+}

@@ -1,0 +1,90 @@
+//! What an error of MongoDB means.
+
+use crate::sink::Fault;
+use ::mongodb::error::{Error, ErrorKind, WriteFailure};
+
+/// The record is there already.
+pub const DUPLICATE_KEY: i32 = 11_000;
+
+/// What to do about the error.
+pub fn of(error: &Error) -> Fault {
+    match error.kind.as_ref() {
+        ErrorKind::Command(error) => of_code(error.code),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => of_code(error.code),
+        // The driver refuses a document before it is sent: too large, or not valid BSON.
+        ErrorKind::Bson(_) | ErrorKind::InvalidArgument { .. } => Fault::Data,
+        ErrorKind::Authentication { .. }
+        | ErrorKind::IncompatibleServer { .. }
+        | ErrorKind::InvalidTlsConfig { .. } => Fault::Setup,
+        // Network, server selection, write concern, …
+        _ => Fault::Passing,
+    }
+}
+
+/// What to do about an error with this code.
+pub fn of_code(code: i32) -> Fault {
+    match code {
+        // BadValue, FailedToParse, TypeMismatch, Overflow, DollarPrefixedFieldName, DottedFieldName, EmptyFieldName,
+        // DocumentValidationFailure, BSONObjectTooLarge, KeyTooLong, and a path too deep.
+        2 | 9 | 14 | 15 | 52 | 56 | 57 | 121 | 10_334 | 17_280 | 17_419 | 17_420 => Fault::Data,
+        // Unauthorized, AuthenticationFailed, CommandNotFound, CommandNotSupported, NotImplemented.
+        13 | 18 | 59 | 115 | 238 => Fault::Setup,
+        _ => Fault::Passing,
+    }
+}
+
+/// The error in words, without a document's content.
+pub fn describe(error: &Error) -> String {
+    match error.kind.as_ref() {
+        ErrorKind::Command(error) => describe_code(error.code, Some(&error.code_name), &error.message),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => {
+            describe_code(error.code, error.code_name.as_deref(), &error.message)
+        }
+        ErrorKind::Bson(_) => "the document is not valid BSON".to_owned(),
+        ErrorKind::Authentication { .. } => {
+            format!("{}; check the user name and password in the Secret", error.kind)
+        }
+        kind => kind.to_string(),
+    }
+}
+
+/// A code in words. The server's message quotes the document where the fault is with the data.
+pub fn describe_code(code: i32, name: Option<&str>, message: &str) -> String {
+    let name = name.filter(|name| !name.is_empty()).unwrap_or("error");
+    match of_code(code) {
+        Fault::Data => format!("{name} ({code}): the document cannot be stored"),
+        Fault::Passing | Fault::Setup => format!("{name} ({code}): {message}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_classed() {
+        for (fault, codes) in [
+            (Fault::Data, &[2, 121, 10_334][..]),
+            (Fault::Setup, &[13, 18]),
+            (Fault::Passing, &[6, 91, 112, 189, 10_107, 0]),
+        ] {
+            for code in codes {
+                assert_eq!(of_code(*code), fault, "{code}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_broken_connection_passes() {
+        let error = Error::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
+        assert_eq!(of(&error), Fault::Passing);
+    }
+
+    #[test]
+    fn an_error_about_data_does_not_quote_it() {
+        assert_eq!(
+            describe_code(2, Some("BadValue"), "invalid value: my secret"),
+            "BadValue (2): the document cannot be stored"
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! MongoDB: a document a record, `_id` = record id, so that writing it again changes nothing.
+//!
+//! - [`document`]: from a row to its document
+//! - [`write`](mod@write): one batch
+//! - [`fault`]: what an error means
+
+pub mod document;
+pub mod fault;
+pub mod write;
+
+use crate::{
+    config::MongodbConfig,
+    sink::{Fault, MONGODB, StoreError},
+};
+use ::mongodb::{
+    Client, Collection, Database,
+    bson::{Document, RawDocumentBuf, doc},
+    error::Error,
+    options::{AuthMechanism, ClientOptions, Credential, ServerAddress},
+};
+use contract::Source;
+use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use tokio::{sync::Semaphore, time::timeout};
+
+/// The pipeline's database.
+#[derive(Clone)]
+pub struct Mongodb {
+    database: Database,
+    sources: Arc<BTreeSet<Source>>,
+    /// The driver has no limit on the wait for a connection, nor on an operation: both are here.
+    turns: Arc<Semaphore>,
+    turn_timeout: Duration,
+    operation_timeout: Duration,
+}
+
+impl Mongodb {
+    /// A client for the sources that are enabled. Connects when first used.
+    pub fn new(config: &MongodbConfig) -> Result<Mongodb, StoreError> {
+        let options = options(config)?;
+        Ok(Mongodb {
+            database: Client::with_options(options)
+                .map_err(store_error)?
+                .database(&config.database),
+            sources: Arc::new(config.sources.clone()),
+            turns: Arc::new(Semaphore::new(config.max_pool_size as usize)),
+            turn_timeout: config.wait_queue_timeout,
+            operation_timeout: config.operation_timeout,
+        })
+    }
+
+    /// Whether records of this source are stored here.
+    pub fn stores(&self, source: Source) -> bool {
+        self.sources.contains(&source)
+    }
+
+    /// Whether the server answers and lets this user in.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.bounded(async { self.database.run_command(doc! {"ping": 1}).await })
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    fn collection(&self, source: Source) -> Collection<RawDocumentBuf> {
+        self.database.collection(source.name())
+    }
+
+    async fn command(&self, command: Document) -> Result<Document, Error> {
+        self.bounded(async { self.database.run_command(command).await }).await
+    }
+
+    /// One operation: a wait for a connection's turn, then the operation, each within its limit.
+    async fn bounded<T>(&self, operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let timed_out = || Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        let _turn = match timeout(self.turn_timeout, self.turns.acquire()).await {
+            // The semaphore is never closed; its error could only mean the same.
+            Ok(Ok(turn)) => turn,
+            Ok(Err(_)) | Err(_) => return Err(timed_out()),
+        };
+        timeout(self.operation_timeout, operation)
+            .await
+            .unwrap_or_else(|_| Err(timed_out()))
+    }
+}
+
+fn options(config: &MongodbConfig) -> Result<ClientOptions, StoreError> {
+    let mechanism = config
+        .auth_mechanism
+        .as_deref()
+        .map(|name| match name {
+            "PLAIN" => Ok(AuthMechanism::Plain),
+            "SCRAM-SHA-1" => Ok(AuthMechanism::ScramSha1),
+            "SCRAM-SHA-256" => Ok(AuthMechanism::ScramSha256),
+            _ => Err(StoreError {
+                store: MONGODB,
+                fault: Fault::Setup,
+                reason: format!(
+                    "{} is {name:?}; must be PLAIN, SCRAM-SHA-1 or SCRAM-SHA-256",
+                    contract::env::MONGODB_AUTH_MECHANISM
+                ),
+            }),
+        })
+        .transpose()?;
+    let credential = config.username.as_ref().map(|username| {
+        Credential::builder()
+            .username(username.clone())
+            .password(config.password.clone())
+            .mechanism(mechanism)
+            .source(config.auth_source.clone())
+            .build()
+    });
+    Ok(ClientOptions::builder()
+        .hosts(vec![ServerAddress::Tcp {
+            host: config.host.clone(),
+            port: Some(config.port),
+        }])
+        .app_name("syncpipeline-consumer".to_owned())
+        .credential(credential)
+        .max_pool_size(config.max_pool_size)
+        .min_pool_size(config.min_pool_size)
+        .server_selection_timeout(config.server_selection_timeout)
+        .connect_timeout(config.connect_timeout)
+        .retry_writes(config.retry_writes)
+        .build())
+}
+
+fn store_error(error: Error) -> StoreError {
+    StoreError {
+        store: MONGODB,
+        fault: fault::of(&error),
+        reason: fault::describe(&error),
+    }
+}

@@ -1,0 +1,119 @@
+//! The ledger's rows: read when partitions are assigned, moved within the transaction that stores the records.
+
+use super::{Postgres, bounded};
+use crate::{ledger::Moves, sink::StoreError, topic::Partition};
+use sqlx::PgConnection;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use uuid::Uuid;
+
+/// Longest reading.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whose rows of the ledger: those of one group on one cluster.
+#[derive(Debug, Clone)]
+pub struct LedgerKey {
+    /// Kafka's id of the cluster.
+    pub cluster: Arc<str>,
+    /// Consumer group.
+    pub group: String,
+}
+
+impl Postgres {
+    /// The next offset of each of these partitions, as far as the ledger knows them.
+    pub async fn read_ledger(
+        &self,
+        key: &LedgerKey,
+        partitions: &BTreeSet<Partition>,
+    ) -> Result<BTreeMap<Partition, i64>, StoreError> {
+        let (topics, numbers): (Vec<Uuid>, Vec<i32>) = partitions
+            .iter()
+            .map(|partition| (partition.topic.id, partition.number))
+            .unzip();
+        let rows: Vec<(Uuid, i32, i64)> = bounded(
+            READ_TIMEOUT,
+            sqlx::query_as(
+                "SELECT ledger.topic_id, ledger.partition, ledger.next_offset \
+                 FROM unnest($3::uuid[], $4::integer[]) AS wanted (topic_id, partition) \
+                 JOIN ledger ON ledger.topic_id = wanted.topic_id AND ledger.partition = wanted.partition \
+                 WHERE ledger.cluster_id = $1 AND ledger.group_id = $2",
+            )
+            .bind(&*key.cluster)
+            .bind(&key.group)
+            .bind(topics)
+            .bind(numbers)
+            .fetch_all(&self.pool),
+        )
+        .await?;
+        let offsets: BTreeMap<(Uuid, i32), i64> = rows
+            .into_iter()
+            .map(|(topic, number, next)| ((topic, number), next))
+            .collect();
+        Ok(partitions
+            .iter()
+            .filter_map(|partition| {
+                let next = offsets.get(&(partition.topic.id, partition.number))?;
+                Some((partition.clone(), *next))
+            })
+            .collect())
+    }
+
+    /// Creates rows for partitions that the ledger does not know. What another reader created first stays.
+    pub async fn create_ledger(&self, key: &LedgerKey, starts: &BTreeMap<Partition, i64>) -> Result<(), StoreError> {
+        let names: Vec<&str> = starts.keys().map(|partition| partition.topic.name.as_str()).collect();
+        let topics: Vec<Uuid> = starts.keys().map(|partition| partition.topic.id).collect();
+        let numbers: Vec<i32> = starts.keys().map(|partition| partition.number).collect();
+        let offsets: Vec<i64> = starts.values().copied().collect();
+        bounded(
+            READ_TIMEOUT,
+            sqlx::query(
+                "INSERT INTO ledger (cluster_id, group_id, topic, topic_id, partition, next_offset) \
+                 SELECT $1, $2, * FROM unnest($3::text[], $4::uuid[], $5::integer[], $6::bigint[]) \
+                 ON CONFLICT DO NOTHING",
+            )
+            .bind(&*key.cluster)
+            .bind(&key.group)
+            .bind(names)
+            .bind(topics)
+            .bind(numbers)
+            .bind(offsets)
+            .execute(&self.pool),
+        )
+        .await
+        .map(drop)
+    }
+}
+
+/// Moves the ledger within the connection's transaction. `false` when a row does not hold what was expected, or is
+/// not there: another reader has the partition, and the transaction must be rolled back.
+pub(super) async fn advance(
+    connection: &mut PgConnection,
+    key: &LedgerKey,
+    moves: &Moves,
+) -> Result<bool, sqlx::Error> {
+    let (topics, numbers): (Vec<Uuid>, Vec<i32>) = moves
+        .partitions()
+        .map(|partition| (partition.topic.id, partition.number))
+        .unzip();
+    let (expected, next): (Vec<i64>, Vec<i64>) = moves.iter().map(|(_, step)| (step.expected, step.next)).unzip();
+    let moved = sqlx::query(
+        "UPDATE ledger SET next_offset = moved.next, updated_at = now() \
+         FROM unnest($3::uuid[], $4::integer[], $5::bigint[], $6::bigint[]) \
+              AS moved (topic_id, partition, expected, next) \
+         WHERE ledger.cluster_id = $1 AND ledger.group_id = $2 AND ledger.topic_id = moved.topic_id \
+           AND ledger.partition = moved.partition AND ledger.next_offset = moved.expected",
+    )
+    .bind(&*key.cluster)
+    .bind(&key.group)
+    .bind(topics)
+    .bind(numbers)
+    .bind(expected)
+    .bind(next)
+    .execute(connection)
+    .await?
+    .rows_affected();
+    Ok(moved == moves.len() as u64)
+}

@@ -1,0 +1,125 @@
+//! PostgreSQL: the records, and the ledger in the same transaction.
+//!
+//! - [`schema`]: migrations and monthly partitions
+//! - [`ledger`]: reading the ledger, and moving it within a write
+//! - [`table`](mod@table): the statements of each source
+//! - [`copy`]: rows in PostgreSQL's binary COPY format
+//! - [`write`](mod@write): one batch in one transaction
+//! - [`fault`]: what an error means
+
+pub mod copy;
+pub mod fault;
+pub mod ledger;
+pub mod schema;
+pub mod table;
+pub mod write;
+
+use crate::{
+    config::PostgresConfig,
+    sink::{Fault, POSTGRES, StoreError},
+};
+use contract::Source;
+use sqlx::{
+    Executor, PgConnection, PgPool,
+    postgres::{PgConnectOptions, PgPoolOptions},
+};
+use std::{collections::BTreeSet, future::Future, time::Duration};
+use tokio::time::timeout;
+
+/// Longest wait for a connection.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Server-side limits, and a planner that stays with index lookups: every statement here joins a staged batch with a
+/// table that may be huge, and a plan made while that table was small must not scan it later. JIT compilation costs
+/// more than such a statement.
+const SESSION: &[(&str, &str)] = &[
+    ("statement_timeout", "30s"),
+    ("lock_timeout", "10s"),
+    ("idle_in_transaction_session_timeout", "60s"),
+    ("jit", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_seqscan", "off"),
+];
+
+/// The pipeline's schema in the sync database.
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pool: PgPool,
+    sources: BTreeSet<Source>,
+}
+
+impl Postgres {
+    /// A pool of connections for these sources. Connects when first used.
+    pub fn new(config: &PostgresConfig, sources: BTreeSet<Source>) -> Postgres {
+        let search_path = quoted(&config.schema);
+        let staging: String = sources.iter().map(|source| table::staging(*source)).collect();
+        let pool = PgPoolOptions::new()
+            .max_connections(config.max_connections)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .after_connect(move |connection, _| {
+                let (search_path, staging) = (search_path.clone(), staging.clone());
+                Box::pin(async move {
+                    set_search_path(connection, &search_path).await?;
+                    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(staging))).await?;
+                    Ok(())
+                })
+            })
+            .connect_lazy_with(connect_options(config).options(SESSION.iter().copied()));
+        Postgres { pool, sources }
+    }
+
+    /// The sources that this pool can store.
+    pub fn sources(&self) -> &BTreeSet<Source> {
+        &self.sources
+    }
+
+    /// Closes the connections, or gives up after a while.
+    pub async fn close(&self) {
+        if timeout(Duration::from_secs(2), self.pool.close()).await.is_err() {
+            tracing::warn!("PostgreSQL connections did not close in time");
+        }
+    }
+}
+
+fn connect_options(config: &PostgresConfig) -> PgConnectOptions {
+    PgConnectOptions::new_without_pgpass()
+        .host(&config.host)
+        .port(config.port)
+        .database(&config.database)
+        .username(&config.username)
+        .password(&config.password)
+        .application_name("syncpipeline-consumer")
+}
+
+async fn set_search_path(connection: &mut PgConnection, search_path: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config('search_path', $1, false)")
+        .bind(search_path)
+        .execute(connection)
+        .await
+        .map(drop)
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Bounds an operation on the client's side too: the server's own limits do not help when the network is away.
+async fn bounded<T>(limit: Duration, operation: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    match timeout(limit, operation).await {
+        Ok(outcome) => outcome.map_err(store_error),
+        Err(_) => Err(StoreError {
+            store: POSTGRES,
+            fault: Fault::Passing,
+            reason: format!("no answer within {} s", limit.as_secs()),
+        }),
+    }
+}
+
+fn store_error(error: sqlx::Error) -> StoreError {
+    StoreError {
+        store: POSTGRES,
+        fault: fault::of(&error),
+        reason: fault::describe(&error),
+    }
+}

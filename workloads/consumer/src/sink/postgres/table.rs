@@ -1,0 +1,134 @@
+//! The statements of each source. Rows are copied into a staging table of the session and merged from there, so that
+//! what is stored already does no harm.
+
+use contract::{Source, source::Storage};
+
+/// Columns that every source has, in the order of [`super::copy`].
+const COMMON: &[(&str, &str)] = &[
+    ("record_id", "uuid"),
+    ("event_time", "timestamptz"),
+    ("tenant", "text"),
+    ("user_id", "text"),
+    ("device_id", "text"),
+    ("batch_id", "uuid"),
+    ("received_at", "timestamptz"),
+    ("topic_id", "uuid"),
+    ("partition", "integer"),
+    ("\"offset\"", "bigint"),
+    ("index", "integer"),
+    ("raw", "jsonb"),
+];
+
+/// Columns of one source, in the order of [`super::copy`].
+const fn own(source: Source) -> &'static [(&'static str, &'static str)] {
+    match source {
+        Source::Sms => &[("sender", "text"), ("body", "text")],
+        Source::Events => &[("name", "text")],
+        Source::AppsAndDevice => &[("kind", "text"), ("name", "text"), ("version", "text")],
+        Source::Contacts => &[("name", "text"), ("phones", "text[]")],
+        Source::CallLogs => &[
+            ("number", "text"),
+            ("direction", "text"),
+            ("duration_seconds", "bigint"),
+        ],
+    }
+}
+
+fn columns(source: Source) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    COMMON.iter().chain(own(source))
+}
+
+fn names(source: Source) -> String {
+    columns(source).map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
+}
+
+/// How many columns are copied.
+pub fn width(source: Source) -> i16 {
+    // Less than twenty.
+    columns(source).count() as i16
+}
+
+/// Creates the session's staging table. It is empty at the start of each transaction.
+pub fn staging(source: Source) -> String {
+    let columns: Vec<String> = columns(source).map(|(name, kind)| format!("{name} {kind}")).collect();
+    format!(
+        "CREATE TEMPORARY TABLE IF NOT EXISTS staged_{source} ({}) ON COMMIT DELETE ROWS;\n",
+        columns.join(", ")
+    )
+}
+
+/// Fills the staging table.
+pub fn copy(source: Source) -> String {
+    format!(
+        "COPY pg_temp.staged_{source} ({}) FROM STDIN (FORMAT binary)",
+        names(source)
+    )
+}
+
+/// Moves the staged rows into the source's table. A batch holds a record id once.
+pub fn merge(source: Source) -> String {
+    let names = names(source);
+    match source.storage() {
+        // The primary key holds the event time too, because the table is partitioned by it: that a record is not
+        // stored again under another time is for the anti-join to see. Both readers of one partition cannot be here
+        // at once, because they hold its row of the ledger.
+        Storage::Append => format!(
+            "INSERT INTO {source} ({names}) SELECT {names} FROM pg_temp.staged_{source} staged \
+             WHERE NOT EXISTS (SELECT FROM {source} stored WHERE stored.record_id = staged.record_id) \
+             ON CONFLICT DO NOTHING"
+        ),
+        Storage::VersionedUpsert => {
+            let updates: Vec<String> = columns(source)
+                .filter(|(name, _)| *name != "record_id")
+                .map(|(name, _)| format!("{name} = excluded.{name}"))
+                .collect();
+            format!(
+                "INSERT INTO {source} ({names}) SELECT {names} FROM pg_temp.staged_{source} \
+                 ON CONFLICT (record_id) DO UPDATE SET {}, stored_at = now() \
+                 WHERE ({source}.event_time, {source}.received_at) < (excluded.event_time, excluded.received_at)",
+                updates.join(", ")
+            )
+        }
+    }
+}
+
+/// Empties the staging table within a transaction.
+pub fn clear(source: Source) -> String {
+    format!("DELETE FROM pg_temp.staged_{source}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_statements_of_an_append_source() {
+        assert_eq!(
+            staging(Source::Events),
+            "CREATE TEMPORARY TABLE IF NOT EXISTS staged_events (record_id uuid, event_time timestamptz, tenant text, \
+             user_id text, device_id text, batch_id uuid, received_at timestamptz, topic_id uuid, partition integer, \
+             \"offset\" bigint, index integer, raw jsonb, name text) ON COMMIT DELETE ROWS;\n"
+        );
+        assert_eq!(
+            copy(Source::Events),
+            "COPY pg_temp.staged_events (record_id, event_time, tenant, user_id, device_id, batch_id, received_at, \
+             topic_id, partition, \"offset\", index, raw, name) FROM STDIN (FORMAT binary)"
+        );
+        assert!(merge(Source::Events).contains("WHERE NOT EXISTS"));
+    }
+
+    #[test]
+    fn a_versioned_source_replaces_only_what_is_older() {
+        let merge = merge(Source::Contacts);
+        assert!(
+            merge.contains("ON CONFLICT (record_id) DO UPDATE SET event_time = excluded.event_time"),
+            "{merge}"
+        );
+        assert!(
+            merge.ends_with(
+                "WHERE (contacts.event_time, contacts.received_at) < (excluded.event_time, excluded.received_at)"
+            ),
+            "{merge}"
+        );
+    }
+}

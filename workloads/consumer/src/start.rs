@@ -1,0 +1,125 @@
+//! What has to be there before reading begins, and what is looked after while reading goes on.
+
+use crate::{
+    config::Config,
+    poll::{KAFKA, ReadError},
+    retry::Backoff,
+    sink::{
+        Fault, MONGODB, POSTGRES, StoreError,
+        mongodb::Mongodb,
+        postgres::{Postgres, schema},
+    },
+    topic::Topics,
+    topic_ids::TopicIds,
+};
+use runtime::health::Health;
+use std::{future::Future, time::Duration};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+/// Time between looks at the topics' ids while all is well.
+const WATCH: Duration = Duration::from_secs(30);
+/// The same while Kafka is away, so that readiness comes back soon.
+const WATCH_CLOSELY: Duration = Duration::from_secs(3);
+/// Time between looks for months to be created.
+const MONTHS: Duration = Duration::from_secs(6 * 3_600);
+
+/// Tables, MongoDB and topics, all at once, however long it takes. `None` when the process is to stop.
+pub(crate) async fn prepare(
+    config: &Config,
+    topic_ids: &TopicIds,
+    mongodb: &Mongodb,
+    health: &Health,
+    stop: &CancellationToken,
+) -> Option<Topics> {
+    let tables = until_done(POSTGRES, health, stop, || schema::migrate(&config.postgres));
+    let documents = until_done(MONGODB, health, stop, || mongodb.ping());
+    let topics = async {
+        let mut backoff = Backoff::brief();
+        loop {
+            match topic_ids.read().await {
+                Ok(topics) => {
+                    health.set(KAFKA, Ok(()));
+                    return Some(topics);
+                }
+                Err(error) => health.set(KAFKA, Err(error.to_string())),
+            }
+            if !backoff.wait(stop).await {
+                return None;
+            }
+        }
+    };
+    let (tables, documents, topics) = tokio::join!(tables, documents, topics);
+    tables.and(documents).and(topics)
+}
+
+async fn until_done<F: Future<Output = Result<(), StoreError>>>(
+    part: &'static str,
+    health: &Health,
+    stop: &CancellationToken,
+    attempt: impl Fn() -> F,
+) -> Option<()> {
+    let (mut brief, mut slow) = (Backoff::brief(), Backoff::slow());
+    loop {
+        let error = match attempt().await {
+            Ok(()) => {
+                health.set(part, Ok(()));
+                return Some(());
+            }
+            Err(error) => error,
+        };
+        health.set(part, Err(error.reason.clone()));
+        let backoff = if error.fault == Fault::Passing {
+            &mut brief
+        } else {
+            &mut slow
+        };
+        if !backoff.wait(stop).await {
+            return None;
+        }
+    }
+}
+
+/// Looks at the topics' ids for as long as they stay the same; returns what changed.
+pub(crate) async fn watch(topic_ids: &TopicIds, topics: &Topics, health: &Health) -> ReadError {
+    let mut calm = Duration::ZERO;
+    loop {
+        sleep(WATCH_CLOSELY).await;
+        let away = health.readiness().not_ready.iter().any(|part| part.part == KAFKA);
+        calm += WATCH_CLOSELY;
+        if !away && calm < WATCH {
+            continue;
+        }
+        calm = Duration::ZERO;
+        match topic_ids.read().await {
+            Ok(now) => {
+                if let Err(changed) = topics.same_as(&now) {
+                    return changed;
+                }
+                health.set(KAFKA, Ok(()));
+            }
+            Err(error) => health.set(KAFKA, Err(error.to_string())),
+        }
+    }
+}
+
+/// Creates the months around the present, now and whenever one is missing. Without it nothing stops: the default
+/// partition takes the rows.
+pub(crate) async fn create_months(postgres: &Postgres) {
+    let mut backoff = Backoff::slow();
+    loop {
+        match postgres.create_months().await {
+            Ok(()) => {
+                backoff = Backoff::slow();
+                sleep(MONTHS).await;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = error.reason,
+                    "months are not created yet; the default partition takes their rows"
+                );
+                sleep(backoff.pause()).await;
+            }
+        }
+    }
+}
