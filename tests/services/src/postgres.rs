@@ -143,7 +143,7 @@ fn create(installation: &Installation, data: &Path) -> Result<()> {
         "--data-checksums",
     ]);
     initdb
-        .args(["--auth=scram-sha-256", "--no-instructions", "--pgdata"])
+        .args(["--auth=reject", "--no-instructions", "--pgdata"])
         .arg(&partial);
     host::run(&mut initdb, &log)?;
     for (name, content) in [
