@@ -1,9 +1,25 @@
 //! The SyncPipeline operator.
 //!
-//! One pass: `SyncPipeline ─► resolve (Secrets) ─► validate ─► plan (pure) ─► apply ─► observe ─► status`.
+//! One pass: `SyncPipeline ─► validate ─► resolve (Secrets) ─► plan (pure) ─► topics ─► apply ─► observe ─► status`.
+//!
+//! - [`api`]: what users write and what the operator answers
+//! - [`reconcile`]: the pass, on one page
+//! - [`validate`], [`ladder`], [`plan`], [`scale::decide`], [`status`]: pure decisions
+//! - [`resolve`], [`kafka`], [`apply`], [`report`], [`scale::follow`]: the edges, where I/O is
+//! - [`run`], [`http`], [`metrics`]: the running program
 
 pub mod api;
+pub mod apply;
+pub mod http;
+pub mod kafka;
 pub mod ladder;
 pub mod manifest;
+pub mod metrics;
 pub mod plan;
+pub mod reconcile;
+pub mod report;
+pub mod resolve;
+pub mod run;
+pub mod scale;
+pub mod status;
 pub mod validate;

@@ -1,11 +1,15 @@
 //! The operator's command line.
 
 use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::CustomResourceExt;
 use operator::api::SyncPipeline;
-use operator::manifest;
+use operator::plan::{SecretDigests, Settings, plan};
+use operator::{manifest, run, validate};
 
 #[derive(Parser)]
 #[command(name = "operator", version, about = "The SyncPipeline operator")]
@@ -16,15 +20,118 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the operator.
+    Run {
+        #[command(flatten)]
+        images: Images,
+        /// Port of health and metrics.
+        #[arg(long, env = "SYNCPIPELINE_PORT", default_value_t = contract::port::OPERATOR)]
+        port: u16,
+    },
     /// Print the CustomResourceDefinition as YAML.
     Crd,
+    /// Print the topics and objects that a SyncPipeline would become.
+    Plan {
+        /// File with one SyncPipeline.
+        file: PathBuf,
+        #[command(flatten)]
+        images: Images,
+    },
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    match Arguments::parse().command {
-        Command::Crd => {
-            std::io::stdout().write_all(manifest::render(&SyncPipeline::crd())?.as_bytes())?;
+/// Images of the workloads that name none.
+#[derive(Args)]
+struct Images {
+    /// Image of producers.
+    #[arg(
+        long,
+        env = "SYNCPIPELINE_IMAGE_PRODUCER",
+        default_value = "syncpipeline/producer:0.1.0"
+    )]
+    producer_image: String,
+    /// Image of consumers.
+    #[arg(
+        long,
+        env = "SYNCPIPELINE_IMAGE_CONSUMER",
+        default_value = "syncpipeline/consumer:0.1.0"
+    )]
+    consumer_image: String,
+}
+
+impl Images {
+    fn settings(self) -> Settings {
+        Settings {
+            producer_image: self.producer_image,
+            consumer_image: self.consumer_image,
         }
     }
-    Ok(())
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Run { images, port } => {
+            log_as_json();
+            run::run(images.settings(), port).await.map_err(Into::into)
+        }
+        Command::Crd => manifest::render(&SyncPipeline::crd())
+            .map_err(Into::into)
+            .and_then(|text| print(&text)),
+        Command::Plan { file, images } => print_plan(&file, &images.settings()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("operator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn log_as_json() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,krafka=warn"));
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_env_filter(filter)
+        .init();
+}
+
+fn print(text: &str) -> Outcome {
+    Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn print_plan(file: &std::path::Path, settings: &Settings) -> Outcome {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    let object: SyncPipeline = manifest::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    let pipeline = validate::validate(&object)?;
+    let plan = plan(
+        &pipeline,
+        settings,
+        &OwnerReference::default(),
+        &SecretDigests::default(),
+    );
+    let mut out = String::new();
+    for topic in &plan.topics {
+        out += &format!(
+            "# topic {}: {} partitions, {} copies, {:?}\n",
+            topic.name, topic.partitions, topic.replication_factor, topic.config
+        );
+    }
+    for account in &plan.accounts {
+        out += &format!("---\n{}", manifest::render(account)?);
+    }
+    for service in &plan.services {
+        out += &format!("---\n{}", manifest::render(service)?);
+    }
+    for deployment in &plan.deployments {
+        out += &format!("---\n{}", manifest::render(deployment)?);
+    }
+    for autoscaler in &plan.autoscalers {
+        out += &format!("---\n{}", manifest::render(autoscaler)?);
+    }
+    print(&out)
 }

@@ -17,7 +17,7 @@ pub fn of_producer(name: &Naming, pipeline: &Pipeline, producer: &Producer) -> H
     let bounds = producer.component.bounds;
     HorizontalPodAutoscaler {
         metadata: name.metadata(),
-        spec: Some(HorizontalPodAutoscalerSpec {
+        spec: HorizontalPodAutoscalerSpec {
             scale_target_ref: CrossVersionObjectReference {
                 api_version: Some("apps/v1".to_owned()),
                 kind: "Deployment".to_owned(),
@@ -30,7 +30,7 @@ pub fn of_producer(name: &Naming, pipeline: &Pipeline, producer: &Producer) -> H
                 average("memory", sizing::memory(size.memory_mib / 2)),
             ]),
             behavior: None,
-        }),
+        },
         status: None,
     }
 }

@@ -1,0 +1,139 @@
+//! Observing the pods and telling users: status and Events.
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde_json::json;
+use tracing::warn;
+
+use crate::api::{SyncPipeline, SyncPipelineStatus};
+use crate::apply::FIELD_MANAGER;
+use crate::kafka::topics::ObservedTopics;
+use crate::plan::naming;
+use crate::scale::follow::Followers;
+use crate::status::{self, Observations, condition};
+
+/// Event notes may have 1 kB.
+const NOTE_LENGTH: usize = 1000;
+
+/// Writes status and Events.
+pub struct Reporter {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl Reporter {
+    /// A reporter that writes Events through `recorder`.
+    pub fn new(client: Client, recorder: Recorder) -> Reporter {
+        Reporter { client, recorder }
+    }
+
+    /// Adds what the API server and the follower know to `seen`.
+    pub async fn observe(
+        &self,
+        object: &SyncPipeline,
+        followers: &Followers,
+        seen: &mut Observations,
+    ) -> Result<(), kube::Error> {
+        let namespace = object.namespace().unwrap_or_default();
+        let selector = format!(
+            "{},{}={}",
+            naming::managed_selector(),
+            naming::PIPELINE_LABEL,
+            object.name_any()
+        );
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &namespace);
+        let deployments = api.list(&ListParams::default().labels(&selector)).await?;
+        seen.deployments = deployments.into_iter().map(|found| (found.name_any(), found)).collect();
+        seen.lag = followers.snapshot(&object.uid().unwrap_or_default());
+        Ok(())
+    }
+
+    /// Writes the status where it changed, and an Event where readiness did.
+    pub async fn publish(
+        &self,
+        object: &SyncPipeline,
+        seen: &Observations,
+        now: DateTime<Utc>,
+    ) -> Result<(), kube::Error> {
+        let namespace = object.namespace().unwrap_or_default();
+        let api: Api<SyncPipeline> = Api::namespaced(self.client.clone(), &namespace);
+        let previous = object.status.clone().unwrap_or_default();
+        let status = status::status(&previous, seen, now);
+        self.tell(object, &previous, &status).await;
+        if object.status.as_ref() == Some(&status) {
+            return Ok(());
+        }
+        let patch = json!({
+            "apiVersion": SyncPipeline::api_version(&()),
+            "kind": SyncPipeline::kind(&()),
+            "status": status,
+        });
+        let parameters = PatchParams::apply(FIELD_MANAGER).force();
+        match api
+            .patch_status(&object.name_any(), &parameters, &Patch::Apply(&patch))
+            .await
+        {
+            // Deleted in the meantime: there is nobody left to tell.
+            Err(kube::Error::Api(answer)) if answer.is_not_found() => Ok(()),
+            other => other.map(|_| ()),
+        }
+    }
+
+    /// An Event for topics that this pass created.
+    pub async fn topics_created(&self, object: &SyncPipeline, topics: &ObservedTopics) {
+        let created: Vec<String> = topics
+            .topics
+            .iter()
+            .filter(|topic| topic.created)
+            .map(|topic| {
+                format!(
+                    "{} ({} partitions, {} copies)",
+                    topic.name, topic.partitions, topic.replication_factor
+                )
+            })
+            .collect();
+        if !created.is_empty() {
+            self.event(
+                object,
+                EventType::Normal,
+                "TopicsCreated",
+                format!("created {}", created.join(", ")),
+            )
+            .await;
+        }
+    }
+
+    async fn tell(&self, object: &SyncPipeline, previous: &SyncPipelineStatus, status: &SyncPipelineStatus) {
+        let ready = |status: &SyncPipelineStatus| {
+            let found = status.conditions.iter().find(|found| found.type_ == condition::READY);
+            found.map(|found| (found.status.clone(), found.reason.clone(), found.message.clone()))
+        };
+        let (before, now) = (ready(previous), ready(status));
+        let Some((state, reason, message)) = now else { return };
+        if before.is_some_and(|before| (before.0, before.1) == (state.clone(), reason.clone())) {
+            return;
+        }
+        let type_ = if state == "True" {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        };
+        self.event(object, type_, &reason, message).await;
+    }
+
+    async fn event(&self, object: &SyncPipeline, type_: EventType, reason: &str, note: String) {
+        let event = Event {
+            type_,
+            reason: reason.to_owned(),
+            note: Some(note.chars().take(NOTE_LENGTH).collect()),
+            action: "Reconcile".to_owned(),
+            secondary: None,
+        };
+        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+            warn!(%error, reason, "cannot write an Event");
+        }
+    }
+}

@@ -1,0 +1,458 @@
+//! The loop that reads, decides and patches: one task a pipeline.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+use tokio::time::MissedTickBehavior;
+use tracing::{info, warn};
+
+use super::decide::{Decision, Memory, Observation, Policy, Reason, decide};
+use super::lag::{self, Lag};
+use super::window::Window;
+use crate::api::SyncPipeline;
+use crate::kafka::offsets::{Reading, Starts, Subject};
+use crate::kafka::{Clusters, Connection, KafkaError};
+use crate::metrics::Metrics;
+
+/// Field manager of the replicas of Kafka readers.
+pub const FIELD_MANAGER: &str = "syncpipeline-scaler";
+/// How often offsets are read.
+const READ_INTERVAL: Duration = Duration::from_millis(250);
+/// How often groups are asked whether they rebalance.
+const GROUP_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a changed lag may lead to a new status.
+const STATUS_INTERVAL: Duration = Duration::from_secs(5);
+/// How long a patch may take to come back through the watch.
+const PATCH_ECHO: Duration = Duration::from_secs(5);
+/// Longest wait between attempts at a cluster that does not answer.
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
+
+/// What one follower follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// How to reach Kafka.
+    pub connection: Connection,
+    /// Partitions and groups.
+    pub subject: Subject,
+    /// Readers that are scaled by lag.
+    pub readers: Vec<Reader>,
+}
+
+/// One reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// Name of the component.
+    pub component: String,
+    /// Name of its Deployment.
+    pub deployment: String,
+    /// Its group.
+    pub group: String,
+    /// Topics it reads.
+    pub topics: Vec<String>,
+    /// Longest time between two of its commits.
+    pub commit_interval: Duration,
+    /// How it is scaled; absent for one whose replicas are left alone and only its lag is shown.
+    pub policy: Option<Policy>,
+}
+
+/// What a follower sees of one reader.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    /// Lag of the topic furthest behind, lowest within one commit interval.
+    pub lag: Lag,
+    /// Lag over all topics of the reader.
+    pub total: Lag,
+    /// The last decision.
+    pub decision: Option<Decision>,
+    /// The last decision that changed the replicas.
+    pub changed: Option<Change>,
+}
+
+/// A change of replicas.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// When it was made.
+    pub time: DateTime<Utc>,
+    /// Replicas before.
+    pub from: i32,
+    /// Replicas after.
+    pub to: i32,
+    /// Why, for machines.
+    pub reason: Reason,
+    /// Why, for people.
+    pub message: String,
+}
+
+/// What a follower sees.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Snapshot {
+    /// Readers by component.
+    pub readers: BTreeMap<String, Seen>,
+    /// Why offsets could not be read at the last attempt.
+    pub problem: Option<KafkaError>,
+}
+
+/// What all followers share.
+pub struct Shared {
+    /// Client of the API server.
+    pub client: Client,
+    /// Connections to Kafka.
+    pub clusters: Arc<Clusters>,
+    /// The Deployments that the operator made.
+    pub deployments: Store<Deployment>,
+    /// Where Events go.
+    pub recorder: Recorder,
+    /// The operator's metrics.
+    pub metrics: Metrics,
+    /// Asks for a reconcile, which writes the status.
+    pub nudge: mpsc::Sender<ObjectRef<SyncPipeline>>,
+}
+
+struct Running {
+    target: watch::Sender<Target>,
+    snapshot: Arc<Mutex<Snapshot>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// The followers of all pipelines.
+pub struct Followers {
+    shared: Arc<Shared>,
+    running: Mutex<HashMap<String, Running>>,
+}
+
+impl Followers {
+    /// No followers yet.
+    pub fn new(shared: Shared) -> Followers {
+        Followers {
+            shared: Arc::new(shared),
+            running: Mutex::default(),
+        }
+    }
+
+    /// Follows `target` for the pipeline with this uid, from now on.
+    pub fn follow(&self, uid: &str, object: ObjectRef<SyncPipeline>, reference: ObjectReference, target: Target) {
+        let Ok(mut running) = self.running.lock() else { return };
+        if let Some(follower) = running.get(uid)
+            && !follower.task.is_finished()
+        {
+            follower.target.send_if_modified(|present| {
+                let changed = *present != target;
+                *present = target;
+                changed
+            });
+            return;
+        }
+        let (sender, receiver) = watch::channel(target);
+        let snapshot = Arc::new(Mutex::new(Snapshot::default()));
+        let follower = Follower {
+            shared: self.shared.clone(),
+            object,
+            reference,
+            target: receiver,
+            snapshot: snapshot.clone(),
+            starts: Starts::default(),
+            readers: HashMap::new(),
+            rebalancing: HashMap::new(),
+            epoch: Instant::now(),
+            told: None,
+        };
+        let task = tokio::spawn(follower.run());
+        running.insert(
+            uid.to_owned(),
+            Running {
+                target: sender,
+                snapshot,
+                task,
+            },
+        );
+    }
+
+    /// Stops following pipelines whose uid is not in `alive`.
+    pub fn retain(&self, alive: &BTreeSet<String>) {
+        if let Ok(mut running) = self.running.lock() {
+            running.retain(|uid, _| alive.contains(uid));
+        }
+    }
+
+    /// What is seen of the pipeline with this uid.
+    pub fn snapshot(&self, uid: &str) -> Option<Snapshot> {
+        let running = self.running.lock().ok()?;
+        let snapshot = running.get(uid)?.snapshot.lock().ok()?.clone();
+        Some(snapshot)
+    }
+}
+
+/// State of one reader between two readings.
+#[derive(Default)]
+struct ReaderState {
+    windows: BTreeMap<String, Window>,
+    memory: Memory,
+    changed: Option<Change>,
+    /// Replicas that were patched and have not come back through the watch yet.
+    patched: Option<(i32, Instant)>,
+}
+
+struct Follower {
+    shared: Arc<Shared>,
+    object: ObjectRef<SyncPipeline>,
+    reference: ObjectReference,
+    target: watch::Receiver<Target>,
+    snapshot: Arc<Mutex<Snapshot>>,
+    starts: Starts,
+    readers: HashMap<String, ReaderState>,
+    /// Since when a group has been rebalancing.
+    rebalancing: HashMap<String, Duration>,
+    epoch: Instant,
+    /// When, and with what lags, the last reconcile was asked for.
+    told: Option<(Instant, BTreeMap<String, Lag>)>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let mut ticks = tokio::time::interval(READ_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut groups_read: Option<Instant> = None;
+        let mut failures = 0u32;
+        loop {
+            ticks.tick().await;
+            if self.target.has_changed().is_ok_and(|changed| changed) {
+                // Partitions may have been added, or another topic be meant: start offsets are read anew.
+                self.starts = Starts::default();
+            }
+            let target = self.target.borrow_and_update().clone();
+            let groups_due = groups_read.is_none_or(|read| read.elapsed() >= GROUP_INTERVAL);
+            match self.read(&target, groups_due).await {
+                Ok(reading) => {
+                    failures = 0;
+                    if groups_due {
+                        groups_read = Some(Instant::now());
+                    }
+                    self.act(&target, &reading, None).await;
+                }
+                Err(problem) => {
+                    self.act(&target, &Reading::new(), Some(problem)).await;
+                    failures += 1;
+                    let wait = READ_INTERVAL.saturating_mul(1 << failures.min(6)).min(MAX_BACKOFF);
+                    tokio::time::sleep(wait).await;
+                }
+            }
+        }
+    }
+
+    async fn read(&mut self, target: &Target, groups_due: bool) -> Result<Reading, KafkaError> {
+        let cluster = self.shared.clusters.get(&target.connection).await?;
+        let begun = Instant::now();
+        let reading = match cluster.read_offsets(&target.subject, &self.starts).await {
+            Ok(reading) => reading,
+            Err(error) => {
+                self.shared.clusters.forget(&target.connection).await;
+                return Err(error);
+            }
+        };
+        self.shared
+            .metrics
+            .offset_read_duration
+            .observe(begun.elapsed().as_secs_f64());
+        if groups_due {
+            let groups = target.subject.groups.keys().cloned().collect();
+            if let Ok(busy) = cluster.rebalancing(groups).await {
+                let now = self.epoch.elapsed();
+                self.rebalancing.retain(|group, _| busy.contains(group));
+                for group in busy {
+                    self.rebalancing.entry(group).or_insert(now);
+                }
+            }
+        }
+        Ok(reading)
+    }
+
+    async fn act(&mut self, target: &Target, reading: &Reading, problem: Option<KafkaError>) {
+        let now = self.epoch.elapsed();
+        let mut seen = BTreeMap::new();
+        let mut changed = false;
+        self.readers
+            .retain(|component, _| target.readers.iter().any(|reader| reader.component == *component));
+        for reader in &target.readers {
+            let mut state = self.readers.remove(&reader.component).unwrap_or_default();
+            let (of_reader, patched) = self.act_on(reader, &mut state, reading, now).await;
+            seen.insert(reader.component.clone(), of_reader);
+            changed |= patched;
+            self.readers.insert(reader.component.clone(), state);
+        }
+        let lags: BTreeMap<String, Lag> = seen.iter().map(|(name, seen)| (name.clone(), seen.lag)).collect();
+        let problem_changed = {
+            let Ok(mut snapshot) = self.snapshot.lock() else { return };
+            let was = snapshot.problem.as_ref().map(KafkaError::reason);
+            let is = problem.as_ref().map(KafkaError::reason);
+            *snapshot = Snapshot { readers: seen, problem };
+            was != is
+        };
+        let stale = self
+            .told
+            .as_ref()
+            .is_none_or(|(told, known)| told.elapsed() >= STATUS_INTERVAL && *known != lags);
+        if changed || problem_changed || stale {
+            self.told = Some((Instant::now(), lags));
+            // A full queue means that a reconcile is about to come anyway.
+            let _ = self.shared.nudge.try_send(self.object.clone());
+        }
+    }
+
+    async fn act_on(&self, reader: &Reader, state: &mut ReaderState, reading: &Reading, now: Duration) -> (Seen, bool) {
+        let nothing = BTreeMap::new();
+        let of_group = reading.get(&reader.group).unwrap_or(&nothing);
+        let mut lags = Vec::with_capacity(reader.topics.len());
+        let mut total = Lag::Known(0);
+        for topic in &reader.topics {
+            let present = of_group
+                .get(topic)
+                .map_or(Lag::Unknown, |partitions| lag::of_topic(partitions));
+            self.show(&reader.group, topic, present);
+            total = add(total, present);
+            let window = state
+                .windows
+                .entry(topic.clone())
+                .or_insert_with(|| Window::new(reader.commit_interval));
+            window.push(now, present);
+            lags.push((topic.clone(), window.lowest()));
+        }
+        let worst = worst(&lags);
+        let mut patched = false;
+        let mut decision = None;
+        if let (Some(policy), Some(replicas)) = (&reader.policy, self.replicas(reader, state)) {
+            let rebalancing = self
+                .rebalancing
+                .get(&reader.group)
+                .map(|since| now.saturating_sub(*since));
+            let observation = Observation {
+                now,
+                replicas,
+                lags,
+                rebalancing,
+            };
+            let made = decide(policy, &observation, &mut state.memory);
+            if made.wanted != replicas {
+                patched = self.patch(reader, state, replicas, &made).await;
+            }
+            decision = Some(made);
+        }
+        (
+            Seen {
+                lag: worst,
+                total,
+                decision,
+                changed: state.changed.clone(),
+            },
+            patched,
+        )
+    }
+
+    /// Replicas that the Deployment asks for; absent while it does not exist.
+    fn replicas(&self, reader: &Reader, state: &mut ReaderState) -> Option<i32> {
+        let key = ObjectRef::new(&reader.deployment).within(self.object.namespace.as_deref().unwrap_or_default());
+        let watched = self.shared.deployments.get(&key)?.spec.replicas.unwrap_or(1);
+        match state.patched {
+            Some((replicas, since)) if replicas != watched && since.elapsed() < PATCH_ECHO => Some(replicas),
+            _ => {
+                state.patched = None;
+                Some(watched)
+            }
+        }
+    }
+
+    async fn patch(&self, reader: &Reader, state: &mut ReaderState, from: i32, decision: &Decision) -> bool {
+        let namespace = self.object.namespace.as_deref().unwrap_or_default();
+        let api: Api<Deployment> = Api::namespaced(self.shared.client.clone(), namespace);
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let scale = json!({"spec": {"replicas": decision.wanted}});
+        let to = decision.wanted;
+        if let Err(error) = api
+            .patch_scale(&reader.deployment, &parameters, &Patch::Merge(&scale))
+            .await
+        {
+            warn!(pipeline = %self.object, component = reader.component, %error, "cannot change the replicas");
+            return false;
+        }
+        let direction = if to > from { "up" } else { "down" };
+        info!(
+            pipeline = %self.object, component = reader.component, from, to, reason = %decision.reason,
+            message = decision.message, "scaled"
+        );
+        self.shared
+            .metrics
+            .decisions
+            .with_label_values(&[namespace, &self.object.name, &reader.component, direction])
+            .inc();
+        state.patched = Some((to, Instant::now()));
+        state.changed = Some(Change {
+            time: Utc::now(),
+            from,
+            to,
+            reason: decision.reason,
+            message: decision.message.clone(),
+        });
+        let event = Event {
+            type_: EventType::Normal,
+            reason: if to > from { "ScaledUp" } else { "ScaledDown" }.to_owned(),
+            note: Some(format!("{} {from} → {to}: {}", reader.component, decision.message)),
+            action: "Scale".to_owned(),
+            secondary: None,
+        };
+        let (shared, reference) = (self.shared.clone(), self.reference.clone());
+        // The Event must not hold up the next reading.
+        tokio::spawn(async move {
+            if let Err(error) = shared.recorder.publish(&event, &reference).await {
+                warn!(%error, "cannot write an Event");
+            }
+        });
+        true
+    }
+
+    fn show(&self, group: &str, topic: &str, lag: Lag) {
+        if let Lag::Known(lag) = lag {
+            let namespace = self.object.namespace.as_deref().unwrap_or_default();
+            self.shared
+                .metrics
+                .lag
+                .with_label_values(&[namespace, &self.object.name, group, topic])
+                .set(lag);
+        }
+    }
+}
+
+fn add(sum: Lag, lag: Lag) -> Lag {
+    match (sum, lag) {
+        (Lag::Known(sum), Lag::Known(lag)) => Lag::Known(sum + lag),
+        (Lag::Unknown, other) | (other, Lag::Unknown) => other.lower_bound().map_or(Lag::Unknown, Lag::AtLeast),
+        (Lag::Known(sum) | Lag::AtLeast(sum), Lag::Known(lag) | Lag::AtLeast(lag)) => Lag::AtLeast(sum + lag),
+    }
+}
+
+fn worst(lags: &[(String, Lag)]) -> Lag {
+    let largest = lags.iter().filter_map(|(_, lag)| lag.lower_bound()).max();
+    let exact = lags.iter().all(|(_, lag)| matches!(lag, Lag::Known(_)));
+    match largest {
+        None => Lag::Unknown,
+        Some(lag) if exact => Lag::Known(lag),
+        Some(lag) => Lag::AtLeast(lag),
+    }
+}

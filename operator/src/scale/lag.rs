@@ -1,0 +1,122 @@
+//! Offsets → lag.
+
+/// What a group has committed on a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Committed {
+    /// The next offset it will read.
+    At(i64),
+    /// Nothing yet.
+    Never,
+    /// It could not be read.
+    Unknown,
+}
+
+/// Offsets of one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Partition {
+    /// First offset that is still there; absent when it could not be read.
+    pub start: Option<i64>,
+    /// What the group has read.
+    pub committed: Committed,
+    /// First offset that is not there yet; absent when it could not be read.
+    pub end: Option<i64>,
+}
+
+/// Messages between what was read and what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lag {
+    /// All partitions are known.
+    Known(i64),
+    /// Some partitions are not known: at least this much.
+    AtLeast(i64),
+    /// Nothing is known.
+    Unknown,
+}
+
+impl Lag {
+    /// The number, exact or as a lower bound.
+    pub const fn lower_bound(self) -> Option<i64> {
+        match self {
+            Lag::Known(lag) | Lag::AtLeast(lag) => Some(lag),
+            Lag::Unknown => None,
+        }
+    }
+}
+
+/// Lag of one partition; absent when it cannot be told. Never negative.
+///
+/// Our readers start at the earliest offset, so a group without a commit has everything before it. A commit
+/// behind the start means that unread messages expired: only those that are left count. A commit beyond the
+/// end means that the topic was made anew: all of it is unread.
+pub fn of_partition(partition: &Partition) -> Option<i64> {
+    let end = partition.end?;
+    let everything = || partition.start.map(|start| (end - start).max(0));
+    match partition.committed {
+        Committed::Unknown => None,
+        Committed::Never => everything(),
+        Committed::At(committed) if committed > end => everything(),
+        Committed::At(committed) => Some(end - committed.max(partition.start.unwrap_or(committed))),
+    }
+}
+
+/// Lag of one topic.
+pub fn of_topic(partitions: &[Partition]) -> Lag {
+    let known: Vec<i64> = partitions.iter().filter_map(of_partition).collect();
+    let sum = known.iter().sum();
+    match known.len() {
+        0 => Lag::Unknown,
+        all if all == partitions.len() => Lag::Known(sum),
+        _ => Lag::AtLeast(sum),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn partition(start: i64, committed: Committed, end: i64) -> Partition {
+        Partition {
+            start: Some(start),
+            committed,
+            end: Some(end),
+        }
+    }
+
+    #[test]
+    fn without_a_commit_everything_is_unread() {
+        assert_eq!(of_partition(&partition(5, Committed::Never, 12)), Some(7));
+    }
+
+    #[test]
+    fn expired_messages_do_not_count() {
+        assert_eq!(of_partition(&partition(10, Committed::At(3), 12)), Some(2));
+    }
+
+    #[test]
+    fn a_recreated_topic_is_unread_from_its_start_and_never_negative() {
+        assert_eq!(of_partition(&partition(0, Committed::At(900), 4)), Some(4));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_unknown_and_not_zero() {
+        assert_eq!(of_partition(&partition(0, Committed::Unknown, 4)), None);
+        assert_eq!(
+            of_partition(&Partition {
+                start: Some(0),
+                committed: Committed::At(1),
+                end: None
+            }),
+            None
+        );
+    }
+
+    #[test]
+    fn a_partly_known_topic_is_a_lower_bound() {
+        let known = partition(0, Committed::At(1), 4);
+        let unknown = partition(0, Committed::Unknown, 4);
+        assert_eq!(of_topic(&[known, known]), Lag::Known(6));
+        assert_eq!(of_topic(&[known, unknown]), Lag::AtLeast(3));
+        assert_eq!(of_topic(&[unknown]), Lag::Unknown);
+        assert_eq!(of_topic(&[]), Lag::Unknown);
+    }
+}

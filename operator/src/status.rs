@@ -1,0 +1,400 @@
+//! Observations → status. Pure: no client, no clock of its own.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+
+use crate::api::status::{ComponentStatus, DecisionStatus, LadderStatus, SyncPipelineStatus, TopicStatus};
+use crate::kafka::topics::ObservedTopics;
+use crate::ladder;
+use crate::plan::naming;
+use crate::scale::decide::Reason;
+use crate::scale::follow::{Seen, Snapshot};
+use crate::scale::lag::Lag;
+use crate::validate::{Component, Consumer, Pipeline, Scaling};
+
+/// A step of the pass that failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A word for machines.
+    pub reason: &'static str,
+    /// What is wrong and what to do.
+    pub message: String,
+    /// Whether the topics are what is wrong.
+    pub of_topics: bool,
+}
+
+/// What a pass has seen.
+#[derive(Debug, Clone, Default)]
+pub struct Observations {
+    /// Generation of the spec.
+    pub generation: Option<i64>,
+    /// The pipeline; absent when the spec is not valid or a Secret is missing.
+    pub pipeline: Option<Pipeline>,
+    /// The topics; absent when Kafka did not answer.
+    pub topics: Option<ObservedTopics>,
+    /// Deployments by name.
+    pub deployments: BTreeMap<String, Deployment>,
+    /// What the follower sees; absent before it runs.
+    pub lag: Option<Snapshot>,
+    /// The step that failed.
+    pub failure: Option<Failure>,
+}
+
+/// Condition types.
+pub mod condition {
+    /// Everything below holds.
+    pub const READY: &str = "Ready";
+    /// Every topic exists as planned.
+    pub const TOPICS_READY: &str = "TopicsReady";
+    /// Every component has at least its least number of pods.
+    pub const WORKLOADS_AVAILABLE: &str = "WorkloadsAvailable";
+    /// The lag of every reader is known and followed.
+    pub const SCALING_ACTIVE: &str = "ScalingActive";
+}
+
+/// The status after a pass. What could not be seen this time stays as it was in `previous`.
+pub fn status(previous: &SyncPipelineStatus, seen: &Observations, now: DateTime<Utc>) -> SyncPipelineStatus {
+    let components = match &seen.pipeline {
+        Some(pipeline) => components(previous, pipeline, seen),
+        None => previous.components.clone(),
+    };
+    let topics = match (&seen.pipeline, &seen.topics) {
+        (Some(pipeline), Some(observed)) => topics(pipeline, observed),
+        _ => previous.topics.clone(),
+    };
+    let topics_ready = topics_ready(seen, &topics);
+    let available = workloads_available(&components);
+    let scaling = scaling_active(seen);
+    let ready = ready(seen, [&topics_ready, &available, &scaling]);
+    let summary = summary(&ready, &components);
+    let conditions = [
+        (condition::READY, ready),
+        (condition::TOPICS_READY, topics_ready),
+        (condition::WORKLOADS_AVAILABLE, available),
+        (condition::SCALING_ACTIVE, scaling),
+    ]
+    .map(|(type_, state)| state.into_condition(type_, previous, seen.generation, now))
+    .to_vec();
+    SyncPipelineStatus {
+        observed_generation: seen.generation,
+        summary,
+        lag: total_lag(seen),
+        pods: format!(
+            "{}/{}",
+            components.iter().map(|component| component.ready).sum::<i32>(),
+            components.iter().map(|component| component.wanted).sum::<i32>()
+        ),
+        conditions,
+        ladder: seen.pipeline.as_ref().map(|pipeline| LadderStatus {
+            users: pipeline.ladder.row.users,
+            recommended_brokers: pipeline.ladder.row.brokers.min,
+            brokers: seen
+                .topics
+                .as_ref()
+                .map(|topics| topics.brokers)
+                .or(previous.ladder.as_ref().and_then(|ladder| ladder.brokers)),
+        }),
+        components,
+        topics,
+    }
+}
+
+/// State of a condition before it is dated.
+struct State {
+    /// `True`, `False` or `Unknown`.
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+impl State {
+    fn new(holds: bool, reason: &str, message: impl Into<String>) -> State {
+        let status = if holds { "True" } else { "False" };
+        State {
+            status,
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn unknown(reason: &str, message: impl Into<String>) -> State {
+        State {
+            status: "Unknown",
+            reason: reason.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    fn holds(&self) -> bool {
+        self.status == "True"
+    }
+
+    /// Dates the condition: the time is that of the last change of its status.
+    fn into_condition(
+        self,
+        type_: &str,
+        previous: &SyncPipelineStatus,
+        generation: Option<i64>,
+        now: DateTime<Utc>,
+    ) -> Condition {
+        let before = previous.conditions.iter().find(|condition| condition.type_ == type_);
+        let last_transition_time = match before {
+            Some(before) if before.status == self.status => before.last_transition_time.clone(),
+            _ => time(now),
+        };
+        Condition {
+            type_: type_.to_owned(),
+            status: self.status.to_owned(),
+            reason: self.reason,
+            message: self.message,
+            observed_generation: generation,
+            last_transition_time,
+        }
+    }
+}
+
+/// A Kubernetes time, in whole seconds as the API server keeps it.
+pub fn time(at: DateTime<Utc>) -> Time {
+    Time(Timestamp::from_second(at.timestamp()).unwrap_or(Timestamp::UNIX_EPOCH))
+}
+
+fn topics(pipeline: &Pipeline, observed: &ObservedTopics) -> Vec<TopicStatus> {
+    let state = |wanted: i32, partitions: i32| match partitions - wanted {
+        0 => "Ready".to_owned(),
+        _ => format!("has {partitions} partitions, {wanted} are wanted"),
+    };
+    pipeline
+        .topics
+        .iter()
+        .filter_map(|topic| {
+            let found = observed.topics.iter().find(|found| found.name == topic.name)?;
+            Some(TopicStatus {
+                name: topic.name.clone(),
+                partitions: found.partitions,
+                replication_factor: found.replication_factor,
+                state: state(topic.partitions, found.partitions),
+            })
+        })
+        .collect()
+}
+
+fn topics_ready(seen: &Observations, topics: &[TopicStatus]) -> State {
+    if let Some(failure) = seen.failure.as_ref().filter(|failure| failure.of_topics) {
+        return State::new(false, failure.reason, &failure.message);
+    }
+    if seen.topics.is_none() {
+        return State::unknown("NotChecked", "the topics were not checked: an earlier step failed");
+    }
+    match topics.iter().find(|topic| topic.state != "Ready") {
+        Some(topic) => State::new(false, "TopicDiffers", format!("topic {} {}", topic.name, topic.state)),
+        None => State::new(
+            true,
+            "AllTopicsExist",
+            format!("{} topics exist as planned", topics.len()),
+        ),
+    }
+}
+
+fn components(previous: &SyncPipelineStatus, pipeline: &Pipeline, seen: &Observations) -> Vec<ComponentStatus> {
+    let producers = pipeline.producers.iter().map(|producer| {
+        base(
+            pipeline,
+            seen,
+            naming::PRODUCER,
+            &producer.component,
+            "HorizontalPodAutoscaler",
+        )
+    });
+    let consumers = pipeline.consumers.iter().map(|consumer| {
+        let name = &consumer.component.name;
+        let before = previous.components.iter().find(|component| component.name == *name);
+        let lag = seen.lag.as_ref().and_then(|lag| lag.readers.get(name));
+        of_consumer(pipeline, seen, consumer, lag, before)
+    });
+    producers.chain(consumers).collect()
+}
+
+fn base(
+    pipeline: &Pipeline,
+    seen: &Observations,
+    kind: &str,
+    component: &Component,
+    scaled_by: &str,
+) -> ComponentStatus {
+    let deployment = seen
+        .deployments
+        .get(&naming::object_name(&pipeline.name, &component.name));
+    let status = deployment.and_then(|deployment| deployment.status.as_ref());
+    ComponentStatus {
+        name: component.name.clone(),
+        kind: kind.to_owned(),
+        replicas: status.and_then(|status| status.replicas).unwrap_or(0),
+        ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
+        wanted: deployment.map_or(component.bounds.min, |deployment| deployment.spec.replicas.unwrap_or(1)),
+        min: component.bounds.min,
+        max: component.bounds.max,
+        scaled_by: scaled_by.to_owned(),
+        rung: None,
+        rungs: vec![],
+        lag: None,
+        last_decision: None,
+        message: String::new(),
+    }
+}
+
+fn of_consumer(
+    pipeline: &Pipeline,
+    seen: &Observations,
+    consumer: &Consumer,
+    lag: Option<&Seen>,
+    before: Option<&ComponentStatus>,
+) -> ComponentStatus {
+    let (scaled_by, rungs) = match &consumer.scaling {
+        Scaling::Ladder { thresholds, .. } => ("Ladder", ladder::rungs(consumer.component.bounds, thresholds.len())),
+        Scaling::Fixed => ("Fixed", vec![]),
+    };
+    let mut component = base(pipeline, seen, naming::CONSUMER, &consumer.component, scaled_by);
+    component.rungs = rungs;
+    component.lag = lag.and_then(|seen| exact(seen.lag));
+    let decision = lag.and_then(|seen| seen.decision.as_ref());
+    component.rung = decision
+        .and_then(|decision| decision.exceeded)
+        .and_then(|steps| i32::try_from(steps).ok());
+    component.last_decision = lag
+        .and_then(|seen| seen.changed.as_ref())
+        .map(|change| DecisionStatus {
+            time: time(change.time),
+            from: change.from,
+            to: change.to,
+            reason: change.reason.to_string(),
+            message: change.message.clone(),
+        })
+        .or_else(|| before.and_then(|before| before.last_decision.clone()));
+    component.message = if consumer.missing_partitions > 0 {
+        format!(
+            "the ladder asks for up to {} replicas; {} partitions are missing for that",
+            consumer.component.bounds.max + consumer.missing_partitions,
+            consumer.missing_partitions
+        )
+    } else {
+        // Numbers that change with every reading stay out: they would be a write each time.
+        decision
+            .map(|decision| explain(decision.reason).to_owned())
+            .unwrap_or_default()
+    };
+    component
+}
+
+/// A sentence for a decision that changed nothing.
+fn explain(reason: Reason) -> &'static str {
+    match reason {
+        Reason::LagUnknown => "the lag is not known: replicas stay as they are",
+        Reason::Rebalancing => "the group is rebalancing: replicas stay until it has settled",
+        Reason::Cooldown => "the lag is low: one rung down after the cooldown",
+        Reason::NotLowYet => "the lag must fall to half of the crossed threshold before a rung is given up",
+        Reason::Steady | Reason::LagAboveThreshold | Reason::LagLow | Reason::BelowMinimum | Reason::AboveMaximum => {
+            "the replicas are what the lag asks for"
+        }
+    }
+}
+
+fn exact(lag: Lag) -> Option<i64> {
+    match lag {
+        Lag::Known(lag) => Some(lag),
+        Lag::AtLeast(_) | Lag::Unknown => None,
+    }
+}
+
+fn total_lag(seen: &Observations) -> Option<i64> {
+    let readers = &seen.lag.as_ref()?.readers;
+    if readers.is_empty() {
+        return None;
+    }
+    readers.values().map(|seen| exact(seen.total)).sum()
+}
+
+fn workloads_available(components: &[ComponentStatus]) -> State {
+    if components.is_empty() {
+        return State::unknown("NoComponents", "no component was made yet");
+    }
+    let short: Vec<String> = components
+        .iter()
+        .filter(|component| component.ready < component.min.min(component.wanted.max(1)))
+        .map(|component| {
+            format!(
+                "{} has {} of {} pods ready",
+                component.name, component.ready, component.min
+            )
+        })
+        .collect();
+    if short.is_empty() {
+        State::new(
+            true,
+            "AllAvailable",
+            "every component has at least its least number of pods",
+        )
+    } else {
+        State::new(false, "PodsNotReady", short.join("; "))
+    }
+}
+
+fn scaling_active(seen: &Observations) -> State {
+    let Some(snapshot) = &seen.lag else {
+        return State::unknown("NotStarted", "the lag is not followed yet");
+    };
+    if let Some(problem) = &snapshot.problem {
+        return State::new(
+            false,
+            problem.reason(),
+            format!("the lag is not known, replicas stay: {problem}"),
+        );
+    }
+    let unknown: Vec<&str> = snapshot
+        .readers
+        .iter()
+        .filter(|(_, seen)| exact(seen.lag).is_none())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if unknown.is_empty() {
+        State::new(true, "LagKnown", "the lag of every reader is followed")
+    } else {
+        State::new(
+            false,
+            "LagUnknown",
+            format!("the lag of {} is not wholly known: replicas stay", unknown.join(", ")),
+        )
+    }
+}
+
+fn ready(seen: &Observations, parts: [&State; 3]) -> State {
+    if let Some(failure) = &seen.failure {
+        return State::new(false, failure.reason, &failure.message);
+    }
+    match parts.into_iter().find(|state| !state.holds()) {
+        Some(state) => State::new(false, &state.reason, &state.message),
+        None => State::new(
+            true,
+            "Running",
+            "topics exist, pods are available and the lag is followed",
+        ),
+    }
+}
+
+/// One line for `kubectl get`: what is wrong, or who is where on the ladder.
+fn summary(ready: &State, components: &[ComponentStatus]) -> String {
+    if !ready.holds() {
+        return format!("{}: {}", ready.reason, ready.message)
+            .chars()
+            .take(160)
+            .collect();
+    }
+    let short = |component: &ComponentStatus| match component.ready == component.wanted {
+        true => format!("{} {}", component.name, component.ready),
+        false => format!("{} {}→{}", component.name, component.ready, component.wanted),
+    };
+    components.iter().map(short).collect::<Vec<_>>().join(", ")
+}
