@@ -19,7 +19,9 @@ pub fn document() -> &'static utoipa::openapi::OpenApi {
         title = "SyncPipeline producer",
         description = "Takes uploads of mobile data into Kafka."
     ),
-    paths(crate::api::sync)
+    paths(crate::api::sync),
+    // Schemas of parameters are not collected from the path.
+    components(schemas(SourceName))
 )]
 struct Api;
 
@@ -241,4 +243,95 @@ pub struct ErrorDetail {
     /// Path of the field that is wrong, for example `records[3].timestamp`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::{Source, identity};
+    use serde_json::{Value, json};
+    use std::collections::BTreeSet;
+
+    fn schema(name: &str) -> Value {
+        let document = serde_json::to_value(document()).unwrap();
+        document["components"]["schemas"][name].clone()
+    }
+
+    fn properties(name: &str) -> BTreeSet<String> {
+        schema(name)["properties"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect()
+    }
+
+    fn keys(value: &Value) -> BTreeSet<String> {
+        value.as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn requests_and_answers_are_those_of_the_contract() {
+        let request = contract::SyncRequest {
+            user: "u".to_owned(),
+            device: "d".to_owned(),
+            batch_id: Some(Uuid::nil()),
+            records: vec![json!({})],
+        };
+        assert_eq!(properties("SyncRequest"), keys(&serde_json::to_value(request).unwrap()));
+        let receipt = identity::Receipt {
+            cluster: String::new(),
+            topic: String::new(),
+            partition: 0,
+            offset: 0,
+            index: 0,
+            record_id: Uuid::nil(),
+        };
+        let answer = contract::SyncResponse {
+            batch_id: Uuid::nil(),
+            receipts: vec![receipt],
+        };
+        let answer = serde_json::to_value(answer).unwrap();
+        assert_eq!(properties("SyncResponse"), keys(&answer));
+        assert_eq!(properties("Receipt"), keys(&answer["receipts"][0]));
+        assert_eq!(
+            schema("SourceName")["enum"],
+            json!(Source::ALL.map(Source::name)),
+            "{}",
+            schema("SourceName")
+        );
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let text = serde_json::to_string(document()).unwrap();
+        let references: Vec<&str> = text.split(r##""#/components/schemas/"##).skip(1).collect();
+        assert!(references.len() > 10, "{text}");
+        for reference in references {
+            let name = reference.split('"').next().unwrap();
+            assert!(schema(name).is_object(), "{name} is not described");
+        }
+    }
+
+    #[test]
+    fn every_example_is_a_good_record_and_every_required_field_is_required() {
+        let records = [
+            (Source::Sms, "SmsRecord"),
+            (Source::Events, "EventRecord"),
+            (Source::AppsAndDevice, "AppOrDeviceRecord"),
+            (Source::Contacts, "ContactRecord"),
+            (Source::CallLogs, "CallRecord"),
+        ];
+        for (source, name) in records {
+            let schema = schema(name);
+            let example = &schema["example"];
+            contract::Record::parse(source, example).unwrap_or_else(|error| panic!("{name}: {error}"));
+            for field in schema["required"].as_array().unwrap() {
+                let mut without = example.clone();
+                without.as_object_mut().unwrap().remove(field.as_str().unwrap());
+                let error = contract::Record::parse(source, &without).unwrap_err();
+                assert_eq!(Value::from(error.field), *field, "{name}");
+            }
+        }
+    }
 }

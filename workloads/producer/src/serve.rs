@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 /// The only part that can be unready.
 const KAFKA: &str = "kafka";
 /// Between two checks of Kafka while it is ready, and while it is not.
-const CHECK_INTERVAL: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Connections that one HTTP worker keeps; further ones wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 4096;

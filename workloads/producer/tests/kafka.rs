@@ -1,0 +1,148 @@
+//! The real Kafka client against the protocol-level broker that librdkafka brings along for tests.
+
+use contract::env;
+use producer::{
+    Settings,
+    kafka::{CheckError, Kafka, MessageLog, Position, WriteError},
+};
+use rdkafka::{
+    mocking::MockCluster,
+    producer::DefaultProducerContext,
+    types::{RDKafkaApiKey, RDKafkaRespErr},
+};
+use runtime::env::Env;
+use std::time::{Duration, Instant};
+
+const TOPIC: &str = "sms_batched";
+
+fn settings(brokers: &str) -> Settings {
+    let mut settings = Settings::from_env(&Env::from_pairs([
+        (env::KAFKA_BROKER_ENDPOINT, brokers),
+        (env::ENABLED_TOPICS, TOPIC),
+    ]))
+    .unwrap();
+    settings.delivery_timeout = Duration::from_secs(1);
+    settings
+}
+
+fn cluster() -> MockCluster<'static, DefaultProducerContext> {
+    MockCluster::new(1).unwrap()
+}
+
+/// A client that has seen the cluster.
+fn ready(cluster: &MockCluster<'_, DefaultProducerContext>, change: impl FnOnce(&mut Settings)) -> Kafka {
+    cluster.create_topic(TOPIC, 1, 1).unwrap();
+    let mut settings = settings(&cluster.bootstrap_servers());
+    change(&mut settings);
+    let kafka = Kafka::new(&settings).unwrap();
+    assert_eq!(kafka.check(), Ok(()));
+    kafka
+}
+
+#[tokio::test]
+async fn acknowledged_messages_have_their_positions_in_order() {
+    let cluster = cluster();
+    let kafka = ready(&cluster, |_| {});
+    let written = kafka
+        .write(TOPIC, "u", vec![b"a".to_vec(), b"b".to_vec()])
+        .await
+        .unwrap();
+    assert!(!written.cluster.is_empty());
+    let expected = [0, 1].map(|offset| Position { partition: 0, offset });
+    assert_eq!(written.positions, expected);
+    assert_eq!(kafka.flush(Duration::from_secs(1)), 0);
+}
+
+#[tokio::test]
+async fn a_missing_topic_is_named_and_not_created() {
+    let cluster = cluster();
+    let kafka = Kafka::new(&settings(&cluster.bootstrap_servers())).unwrap();
+    for _ in 0..2 {
+        assert_eq!(
+            kafka.check(),
+            Err(CheckError::NotReady("topic sms_batched does not exist".to_owned()))
+        );
+    }
+    cluster.create_topic(TOPIC, 1, 1).unwrap();
+    assert_eq!(kafka.check(), Ok(()));
+}
+
+#[tokio::test]
+async fn nothing_is_queued_before_kafka_was_reached() {
+    let kafka = Kafka::new(&settings("127.0.0.1:1")).unwrap();
+    let Err(CheckError::NotReady(reason)) = kafka.check() else {
+        panic!("ready without Kafka")
+    };
+    assert!(reason.contains("Connection refused"), "{reason}");
+    let started = Instant::now();
+    let error = kafka.write(TOPIC, "u", vec![b"a".to_vec()]).await.unwrap_err();
+    assert!(matches!(error, WriteError::Unavailable(_)), "{error}");
+    assert!(
+        started.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_broker_that_goes_away_ends_the_wait_within_the_bound() {
+    let cluster = cluster();
+    let kafka = ready(&cluster, |_| {});
+    cluster.broker_down(1).unwrap();
+    let started = Instant::now();
+    let error = kafka.write(TOPIC, "u", vec![b"a".to_vec()]).await.unwrap_err();
+    assert!(matches!(error, WriteError::Unavailable(_)), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
+    assert!(matches!(kafka.check(), Err(CheckError::NotReady(_))));
+
+    cluster.broker_up(1).unwrap();
+    assert_eq!(kafka.check(), Ok(()));
+    kafka.write(TOPIC, "u", vec![b"b".to_vec()]).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_queue_is_told_at_once() {
+    let cluster = cluster();
+    let kafka = ready(&cluster, |settings| settings.queue_kbytes = 8);
+    cluster.broker_down(1).unwrap();
+    let messages = vec![vec![0; 4096]; 8];
+    let started = Instant::now();
+    assert_eq!(kafka.write(TOPIC, "u", messages).await, Err(WriteError::QueueFull));
+    assert!(
+        started.elapsed() < Duration::from_millis(500),
+        "{:?}",
+        started.elapsed()
+    );
+}
+
+#[tokio::test]
+async fn a_message_too_large_for_client_or_broker_says_so() {
+    let cluster = cluster();
+    let kafka = ready(&cluster, |_| {});
+    assert_eq!(
+        kafka.write(TOPIC, "u", vec![vec![0; 1_000_001]]).await,
+        Err(WriteError::TooLarge)
+    );
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE],
+    );
+    assert_eq!(
+        kafka.write(TOPIC, "u", vec![b"a".to_vec()]).await,
+        Err(WriteError::TooLarge)
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_go_on_is_fatal() {
+    let cluster = cluster();
+    let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    cluster.request_errors(RDKafkaApiKey::InitProducerId, &[refused; 10]);
+    cluster.create_topic(TOPIC, 1, 1).unwrap();
+    let kafka = Kafka::new(&settings(&cluster.bootstrap_servers())).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !matches!(kafka.check(), Err(CheckError::Fatal(_))) {
+        assert!(Instant::now() < deadline, "not fatal after 10 s");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
