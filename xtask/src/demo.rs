@@ -27,7 +27,9 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
     let example = example(&demo.example)?;
     let progress = Progress::new();
     environment::with(&demo.options, demo.keep, &progress, |environment| {
-        foreground::run(environment.binary("demo")?.arg("--example").arg(&example))
+        let mut command = environment.binary("demo")?;
+        command.arg("--example").arg(&example).args(demo.keep.then_some("--keep"));
+        foreground::run(&mut command)
     })
 }
 
