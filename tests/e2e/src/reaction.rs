@@ -1,0 +1,191 @@
+//! How long a decision took after its cause: from the moment that lag had been above a threshold for one commit
+//! interval, by our own sampling, to the Deployment's new replica count.
+
+use crate::ladder::Ladder;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// Readers commit this often, so a lag that stays lower for a shorter time is batching.
+pub const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Lag at one moment.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    /// When it was read.
+    pub at: Instant,
+    /// Messages, by topic.
+    pub lag: BTreeMap<String, i64>,
+}
+
+/// A new replica count of a Deployment.
+#[derive(Debug, Clone, Copy)]
+pub struct Change {
+    /// When it was seen.
+    pub at: Instant,
+    /// The count.
+    pub replicas: i32,
+}
+
+/// One threshold that was exceeded, and what came of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reaction {
+    /// The threshold.
+    pub threshold: i64,
+    /// Until the Deployment had the replicas of that rung; none where the lag went away before.
+    pub took: Option<Duration>,
+    /// How long the lag asked for it, where it went away.
+    pub waited: Duration,
+}
+
+/// The reactions of one consumer over a recording.
+pub fn reactions(ladder: &Ladder, topics: &[String], samples: &[Sample], changes: &[Change]) -> Vec<Reaction> {
+    let mut reactions = Vec::new();
+    for (step, threshold) in ladder.thresholds.iter().enumerate() {
+        let wanted = ladder.rungs[step + 1];
+        if wanted == ladder.rungs[step] {
+            continue;
+        }
+        // When the lag began to be above the threshold, by topic, and since when it has asked for the rung.
+        let mut above = BTreeMap::<&String, Instant>::new();
+        let mut asked: Option<Instant> = None;
+        let mut last = None;
+        for sample in samples {
+            let before = last.replace(sample.at).unwrap_or(sample.at);
+            let grown = changes.iter().find(|change| change.at > before && change.at <= sample.at && change.replicas >= wanted);
+            let had = changes.iter().rev().find(|change| change.at <= before).map_or(0, |change| change.replicas);
+            if let Some(change) = grown.filter(|_| had < wanted) {
+                // A decision may come before the interval is over: that is no waiting at all.
+                let since = asked.take().or_else(|| (!above.is_empty()).then_some(change.at));
+                if let Some(since) = since {
+                    let took = change.at.saturating_duration_since(since);
+                    reactions.push(Reaction { threshold: *threshold, took: Some(took), waited: took });
+                }
+            }
+            for topic in topics {
+                if sample.lag.get(topic).is_some_and(|lag| lag > threshold) {
+                    above.entry(topic).or_insert(sample.at);
+                } else {
+                    above.remove(topic);
+                }
+            }
+            let replicas = changes.iter().rev().find(|change| change.at <= sample.at).map_or(0, |change| change.replicas);
+            let longest = above.values().min();
+            let asks = longest.is_some_and(|since| sample.at - *since >= COMMIT_INTERVAL);
+            match (asks && replicas < wanted, asked) {
+                (true, None) => asked = longest.map(|since| *since + COMMIT_INTERVAL),
+                (false, Some(since)) => {
+                    asked = None;
+                    let waited = sample.at.saturating_duration_since(since);
+                    reactions.push(Reaction { threshold: *threshold, took: None, waited });
+                }
+                _ => {}
+            }
+        }
+    }
+    reactions
+}
+
+/// The middle one; the mean of the two middle ones of an even number.
+pub fn median(mut times: Vec<Duration>) -> Option<Duration> {
+    times.sort_unstable();
+    let middle = times.len() / 2;
+    match times.len() {
+        0 => None,
+        count if count % 2 == 1 => Some(times[middle]),
+        _ => Some((times[middle - 1] + times[middle]) / 2),
+    }
+}
+
+/// Steps up that no lag of the moments before asked for: count, with the counts that would have been right.
+pub fn wrong_steps(
+    ladder: &Ladder,
+    topics: &[String],
+    samples: &[Sample],
+    changes: &[Change],
+    delay: Duration,
+) -> Vec<(i32, Vec<i32>)> {
+    let up = changes.windows(2).filter(|pair| pair[1].replicas > pair[0].replicas).map(|pair| pair[1]);
+    let judged = up.map(|change| {
+        let moments = samples.iter().filter(|sample| sample.at <= change.at && change.at - sample.at <= delay);
+        let worst = moments.map(|sample| topics.iter().filter_map(|topic| sample.lag.get(topic)).copied().max());
+        let exceeded: Vec<usize> = worst.flatten().map(|lag| ladder.exceeded(lag)).collect();
+        let (least, most) = (exceeded.iter().min(), exceeded.iter().max());
+        let right = match (least, most) {
+            (Some(least), Some(most)) => ladder.rungs[*least..=*most].to_vec(),
+            _ => Vec::new(),
+        };
+        (change.replicas, right)
+    });
+    judged.filter(|(replicas, right)| !right.contains(replicas)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recording(lags: &[(u64, i64)], replicas: &[(u64, i32)]) -> (Vec<Sample>, Vec<Change>) {
+        let start = Instant::now();
+        let at = |milliseconds: &u64| start + Duration::from_millis(*milliseconds);
+        let samples = lags.iter().map(|(when, lag)| Sample { at: at(when), lag: [("t".to_owned(), *lag)].into() });
+        let changes = replicas.iter().map(|(when, replicas)| Change { at: at(when), replicas: *replicas });
+        (samples.collect(), changes.collect())
+    }
+
+    fn ladder() -> Ladder {
+        Ladder::new(2, 8, vec![100, 500, 1000])
+    }
+
+    fn took(lags: &[(u64, i64)], replicas: &[(u64, i32)]) -> Vec<(i64, Option<u64>)> {
+        let (samples, changes) = recording(lags, replicas);
+        let found = reactions(&ladder(), &["t".to_owned()], &samples, &changes);
+        let milliseconds = |reaction: Reaction| (reaction.threshold, reaction.took.map(|took| took.as_millis() as u64));
+        found.into_iter().map(milliseconds).collect()
+    }
+
+    #[test]
+    fn time_runs_from_one_interval_above_the_threshold_to_the_new_count() {
+        let lags = [(1000, 0), (1100, 150), (1200, 150), (1300, 150), (1400, 150), (1500, 150), (1900, 150), (2000, 0)];
+        assert_eq!(took(&lags, &[(0, 2), (1800, 4)]), [(100, Some(500))]);
+    }
+
+    #[test]
+    fn one_step_answers_every_threshold_below_it() {
+        let lags = [(1000, 150), (1100, 600), (1300, 600), (1400, 2000), (1700, 2000), (2100, 0)];
+        let found = took(&lags, &[(0, 2), (2000, 8)]);
+        assert_eq!(found, [(100, Some(800)), (500, Some(700)), (1000, Some(400))]);
+    }
+
+    #[test]
+    fn a_short_peak_asks_for_nothing_and_a_decision_before_the_interval_takes_no_time() {
+        assert_eq!(took(&[(1000, 150), (1100, 150), (1200, 0), (1500, 150), (1600, 50)], &[(0, 2)]), []);
+        assert_eq!(took(&[(1000, 150), (1100, 150), (1200, 150), (1300, 0)], &[(0, 2), (1150, 4)]), [(100, Some(0))]);
+    }
+
+    #[test]
+    fn a_lag_that_went_away_unanswered_is_told() {
+        let (samples, changes) = recording(&[(1000, 150), (1300, 150), (5000, 150), (5100, 0)], &[(0, 2)]);
+        let found = reactions(&ladder(), &["t".to_owned()], &samples, &changes);
+        let expected = Reaction { threshold: 100, took: None, waited: Duration::from_millis(3900) };
+        assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn a_step_must_be_the_one_that_the_lag_asked_for() {
+        let lags = [(1000, 150), (1500, 2000)];
+        let topics = ["t".to_owned()];
+        let wrong = |replicas: &[(u64, i32)]| {
+            let (samples, changes) = recording(&lags, replicas);
+            wrong_steps(&ladder(), &topics, &samples, &changes, Duration::from_secs(1))
+        };
+        assert_eq!(wrong(&[(0, 2), (1600, 8)]), []);
+        assert_eq!(wrong(&[(0, 2), (1100, 8)]), [(8, vec![4])]);
+    }
+
+    #[test]
+    fn the_median_is_in_the_middle() {
+        let times = |seconds: &[u64]| seconds.iter().copied().map(Duration::from_secs).collect();
+        assert_eq!(median(times(&[])), None);
+        assert_eq!(median(times(&[9, 1, 2])), Some(Duration::from_secs(2)));
+        assert_eq!(median(times(&[4, 1, 2, 9])), Some(Duration::from_secs(3)));
+    }
+}
