@@ -49,15 +49,7 @@ fn entry_in(cache: &Path, name: &str, key: &str, build: impl FnOnce(&Path) -> Re
     if finished.is_dir() {
         return Ok(finished);
     }
-    let partial = folder.join(format!(".{key}.partial"));
-    state::remove(&partial)?;
-    fs::create_dir(&partial).with_context(|| format!("create {}", partial.display()))?;
-    if let Err(error) = build(&partial) {
-        // Only tidiness: the next attempt begins with an empty folder anyhow.
-        let _ = state::remove(&partial);
-        return Err(error);
-    }
-    fs::rename(&partial, &finished).with_context(|| format!("finish {}", finished.display()))?;
+    state::create_whole(&finished, build)?;
     Ok(finished)
 }
 
@@ -113,7 +105,7 @@ mod tests {
     #[test]
     fn what_a_killed_build_left_is_not_reused() {
         let cache = tempfile::tempdir().unwrap();
-        let partial = cache.path().join("tool/.1.0.partial");
+        let partial = cache.path().join("tool/.1.0.partial-1");
         fs::create_dir_all(&partial).unwrap();
         fs::write(partial.join("half"), "x").unwrap();
         let built = entry_in(cache.path(), "tool", "1.0", |folder| {

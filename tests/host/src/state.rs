@@ -3,10 +3,13 @@
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::cache;
+
+const REMOVAL_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Names the state folder in place of the default.
 pub const VARIABLE: &str = "SYNCPIPELINE_STATE";
@@ -45,6 +48,48 @@ pub fn create_private(folder: &Path) -> Result<()> {
         .with_context(|| format!("make {} private", folder.display()))
 }
 
+/// Makes the folder at `path`, which appears only when `build` has filled it.
+///
+/// `build` gets an empty folder beside it, of a name that no other process uses: what a command of a killed process
+/// still writes never ends up in `path`. What such a process left is removed. Callers take turns by a lock of theirs.
+pub fn create_whole(path: &Path, build: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let parent = path
+        .parent()
+        .with_context(|| format!("{} has no parent", path.display()))?;
+    fs::create_dir_all(parent).with_context(|| format!("create {}", parent.display()))?;
+    remove_partial(path)?;
+    let partial = parent.join(format!("{}{}", partial_prefix(path), std::process::id()));
+    fs::create_dir(&partial).with_context(|| format!("create {}", partial.display()))?;
+    let built =
+        build(&partial).and_then(|()| fs::rename(&partial, path).with_context(|| format!("finish {}", path.display())));
+    if built.is_err() {
+        // Only tidiness: the next attempt removes it, too.
+        let _ = remove(&partial);
+    }
+    built
+}
+
+/// Removes what a [`create_whole`] that was killed left beside `path`.
+pub fn remove_partial(path: &Path) -> Result<()> {
+    let prefix = partial_prefix(path);
+    let Some(Ok(entries)) = path.parent().map(fs::read_dir) else {
+        return Ok(());
+    };
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // A command of the killed process may still write into it, until it notices that the folder is gone.
+            crate::wait_until("removal of what was left", REMOVAL_TIMEOUT, || {
+                remove(&entry.path()).map(Some)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn partial_prefix(path: &Path) -> String {
+    format!(".{}.partial-", path.file_name().unwrap_or_default().to_string_lossy())
+}
+
 /// Removes `path` with all that is in it; one that is not there is as good.
 pub fn remove(path: &Path) -> Result<()> {
     let removed = match fs::symlink_metadata(path) {
@@ -74,5 +119,27 @@ mod tests {
         remove(&private).unwrap();
         assert!(!private.exists());
         remove(&private).unwrap();
+    }
+
+    #[test]
+    fn a_folder_appears_when_it_is_whole() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("a/data");
+        let left = parent.path().join("a/.data.partial-1");
+        fs::create_dir_all(&left).unwrap();
+        fs::write(left.join("half"), "x").unwrap();
+        create_whole(&path, |_| anyhow::bail!("no disk")).unwrap_err();
+        assert_eq!(
+            fs::read_dir(parent.path().join("a")).unwrap().count(),
+            0,
+            "nothing is left of what failed"
+        );
+        create_whole(&path, |partial| {
+            assert!(!path.exists(), "seen half-finished");
+            Ok(fs::write(partial.join("whole"), "x")?)
+        })
+        .unwrap();
+        assert!(path.join("whole").exists());
+        assert_eq!(fs::read_dir(parent.path().join("a")).unwrap().count(), 1);
     }
 }

@@ -15,7 +15,8 @@ use crate::postgres;
 pub(crate) const DAEMON: &str = "ferretdb";
 
 const START_TIMEOUT: Duration = Duration::from_secs(60);
-const STOP_GRACE: Duration = Duration::from_secs(3);
+/// It waits for its clients to leave, but has nothing of its own to save.
+const STOP_GRACE: Duration = Duration::from_secs(1);
 const PROGRAM: &str = "ferretdb";
 
 /// The program, built from the module beside this crate unless the cache has it already.

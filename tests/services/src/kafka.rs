@@ -98,13 +98,13 @@ fn start_broker(installation: &Installation, jars: &Path, index: usize) -> Resul
     }
     let folder = installation::folder().join(daemon(index));
     state::create_private(&folder)?;
-    let configuration = folder.join("server.properties");
     let data = folder.join("data");
-    secret::write_private(&configuration, properties::of(installation, index, &data).as_bytes())?;
-    if !data.join(FORMATTED).exists() {
-        format(installation, jars, &folder, &configuration)
+    if !data.exists() {
+        state::create_whole(&data, |partial| format(installation, jars, index, &folder, partial))
             .with_context(|| format!("format the storage of {}", daemon(index)))?;
     }
+    let configuration = folder.join("server.properties");
+    secret::write_private(&configuration, properties::of(installation, index, &data).as_bytes())?;
     let heap = if installation.brokers.len() == 1 {
         "-Xmx512m"
     } else {
@@ -128,17 +128,16 @@ fn start_broker(installation: &Installation, jars: &Path, index: usize) -> Resul
         .spawn()
 }
 
-/// What marks a formatted storage; the formatter writes it last.
-const FORMATTED: &str = "meta.properties";
-
-fn format(installation: &Installation, jars: &Path, folder: &Path, configuration: &Path) -> Result<()> {
+/// Makes an empty folder the storage of a new cluster's node.
+fn format(installation: &Installation, jars: &Path, index: usize, folder: &Path, data: &Path) -> Result<()> {
+    let configuration = folder.join("format.properties");
+    secret::write_private(&configuration, properties::of(installation, index, data).as_bytes())?;
     // The formatter reads its arguments from a file, which keeps the password off the list of processes.
     let arguments = folder.join("format.arguments");
     let user = installation.running().kafka;
     let credential = format!("SCRAM-SHA-512=[name={},password={}]", user.username, user.password);
     let lines = [
         "format",
-        "--ignore-formatted",
         "--cluster-id",
         &installation.kafka_cluster_id,
         "--config",

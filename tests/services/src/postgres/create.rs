@@ -1,0 +1,118 @@
+//! A new database cluster: roles, databases and configuration.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use host::process::User;
+use host::state;
+
+use super::{DATABASES, FERRETDB_DATABASE, SERVER, SYSTEM_USER, program};
+use crate::installation::Installation;
+
+/// The superuser has no password and there is no local socket: nobody can log in as it.
+const SUPERUSER: &str = "postgres";
+
+/// Fills the empty folder `data`.
+pub(super) fn databases(installation: &Installation, data: &Path) -> Result<()> {
+    let log = state::log_dir().join("postgres-create.log");
+    let user = if host::is_root() {
+        Some(User::named(SYSTEM_USER)?)
+    } else {
+        None
+    };
+    let own = |path: &Path| match user {
+        Some(User { uid, gid }) => {
+            chown(path, Some(uid), Some(gid)).with_context(|| format!("give {} to {SYSTEM_USER}", path.display()))
+        }
+        None => Ok(()),
+    };
+    own(data)?;
+    fs::set_permissions(data, fs::Permissions::from_mode(0o700))
+        .with_context(|| format!("make {} private", data.display()))?;
+    let as_user = |mut command: Command| {
+        if let Some(User { uid, gid }) = user {
+            command.uid(uid).gid(gid);
+        }
+        command.current_dir(data);
+        command
+    };
+    let mut initdb = as_user(program("initdb"));
+    initdb.args([
+        "--username",
+        SUPERUSER,
+        "--encoding=UTF8",
+        "--locale=C.UTF-8",
+        "--data-checksums",
+    ]);
+    initdb
+        .args(["--auth=reject", "--no-instructions", "--pgdata"])
+        .arg(data);
+    host::run(&mut initdb, &log)?;
+    for (name, content) in [
+        ("postgresql.conf", server_configuration(installation)),
+        ("pg_hba.conf", ACCESS.to_owned()),
+    ] {
+        let path = data.join(name);
+        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+        own(&path)?;
+    }
+    // Without a network, so that no half-made database is ever reachable; the password is read from standard input,
+    // and a statement that fails is not repeated in the log.
+    let mut single = as_user(Command::new(SERVER));
+    single
+        .arg("--single")
+        .args(["-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-D"]);
+    single.arg(data).arg("postgres");
+    host::run_with_input(&mut single, roles_and_databases(installation).as_bytes(), &log)
+}
+
+/// One statement a line, as the single-user server reads them.
+fn roles_and_databases(installation: &Installation) -> String {
+    let running = installation.running();
+    let (user, password) = (running.postgres.username, running.postgres.password);
+    let mut sql = format!("CREATE ROLE {user} LOGIN PASSWORD '{password}';\n");
+    for database in DATABASES.into_iter().chain([FERRETDB_DATABASE]) {
+        sql.push_str(&format!("CREATE DATABASE {database} OWNER {user};\n"));
+    }
+    sql
+}
+
+fn server_configuration(installation: &Installation) -> String {
+    let address = installation.postgres;
+    let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    let listen = if address.ip() == loopback {
+        loopback.to_string()
+    } else {
+        format!("{},{loopback}", address.ip())
+    };
+    format!(
+        "listen_addresses = '{listen}'\n\
+         port = {port}\n\
+         unix_socket_directories = ''\n\
+         password_encryption = scram-sha-256\n\
+         max_connections = 300\n\
+         # Acknowledged means on disk: fault tests kill the server.\n\
+         fsync = on\n\
+         synchronous_commit = on\n\
+         max_wal_size = 2GB\n\
+         # In the data folder, where `down` removes it also after a crash.\n\
+         dynamic_shared_memory_type = mmap\n\
+         timezone = 'UTC'\n\
+         log_timezone = 'UTC'\n\
+         # No values of rows in the log.\n\
+         log_min_error_statement = panic\n\
+         log_error_verbosity = terse\n",
+        port = address.port(),
+    )
+}
+
+const ACCESS: &str = "\
+# TYPE  DATABASE  USER  ADDRESS    METHOD
+host    all       all   0.0.0.0/0  scram-sha-256
+host    all       all   ::/0       scram-sha-256
+";
