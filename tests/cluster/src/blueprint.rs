@@ -21,6 +21,9 @@ pub(crate) struct Blueprint {
     pub(crate) addresses: Addresses,
     pub(crate) ports: Ports,
     pub(crate) binaries: Binaries,
+    /// Since when the machine has been running. A cluster does not outlive it: network, mounts and kernel settings
+    /// are new then.
+    boot: String,
 }
 
 /// Ports, each free when the cluster was planned.
@@ -30,6 +33,8 @@ pub(crate) struct Ports {
     pub(crate) etcd_peer: u16,
     pub(crate) api: u16,
     pub(crate) kubelet: u16,
+    pub(crate) proxy_health: u16,
+    pub(crate) proxy_metrics: u16,
     pub(crate) dns: u16,
     pub(crate) metrics: u16,
 }
@@ -37,6 +42,13 @@ pub(crate) struct Ports {
 /// The folder of everything the cluster keeps; gone when there is no cluster.
 pub(crate) fn folder() -> PathBuf {
     host::state::dir().join("cluster")
+}
+
+fn boot() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 impl Blueprint {
@@ -53,6 +65,11 @@ impl Blueprint {
         }
     }
 
+    /// Whether a cluster of these programs can go on with this blueprint.
+    pub(crate) fn fits(&self, binaries: &Binaries) -> bool {
+        self.binaries == *binaries && self.boot == boot()
+    }
+
     /// Decides everything for a new cluster and writes it down.
     pub(crate) fn draw(binaries: &Binaries) -> Result<Self> {
         let longest = folder().join(LONGEST_SOCKET);
@@ -67,6 +84,7 @@ impl Blueprint {
             addresses: Addresses::choose()?,
             ports: Ports::choose()?,
             binaries: binaries.clone(),
+            boot: boot(),
         };
         host::state::create_private(&folder())?;
         let content = serde_json::to_vec_pretty(&blueprint).context("write the cluster's blueprint")?;
@@ -114,6 +132,8 @@ impl Ports {
             etcd_peer: next(|_| true)?,
             api: next(|_| true)?,
             kubelet: next(|_| true)?,
+            proxy_health: next(|_| true)?,
+            proxy_metrics: next(|_| true)?,
             dns: next(|port| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).is_ok())?,
             metrics: next(|_| true)?,
         })

@@ -174,11 +174,11 @@ pub fn status() -> Result<String> {
     Ok(text)
 }
 
-/// The blueprint of the cluster that is there, or a new one where there is none or only one of other programs.
+/// The blueprint of the cluster that is there, or a new one where there is none that fits.
 fn blueprint_for(binaries: &Binaries, progress: &Progress) -> Result<Blueprint> {
     match Blueprint::load() {
-        Ok(Some(blueprint)) if blueprint.binaries == *binaries => return Ok(blueprint),
-        // Half of one, before its blueprint was written, or of another version.
+        Ok(Some(blueprint)) if blueprint.fits(binaries) => return Ok(blueprint),
+        // Half of one, before its blueprint was written, of other programs, or of before the machine was restarted.
         _ if teardown::is_needed() => {
             progress.run("removing what an earlier cluster left", |_| teardown::tear_down())?;
         }

@@ -22,7 +22,7 @@ const SYSTEMD_RESOLV_CONF: &str = "/run/systemd/resolve/resolv.conf";
 pub(crate) fn start(blueprint: &Blueprint, progress: &Progress) -> Result<()> {
     progress.run("node", |_| {
         write_configuration(blueprint)?;
-        Component::Proxy.ensure(blueprint)?;
+        let proxy = Component::Proxy.ensure(blueprint)?;
         let kubelet = Component::Kubelet.ensure(blueprint)?;
         let node = blueprint.addresses.node;
         // The API server may still have what an earlier kubelet said.
@@ -30,6 +30,9 @@ pub(crate) fn start(blueprint: &Blueprint, progress: &Progress) -> Result<()> {
             Ok(host::ports::is_open(node.into(), blueprint.ports.kubelet).then_some(()))
         })?;
         kubelet.wait_until("the node to be ready", READY_TIMEOUT, || ready(blueprint))?;
+        proxy.wait_until("kube-proxy to listen", READY_TIMEOUT, || {
+            Ok(host::ports::is_open(Ipv4Addr::LOCALHOST.into(), blueprint.ports.proxy_health).then_some(()))
+        })?;
         // Pods in `default` are refused until it is there.
         kubelet.wait_until("the default service account", READY_TIMEOUT, || {
             kubectl::output(
@@ -81,8 +84,16 @@ pub(crate) fn proxy(blueprint: &Blueprint) -> (PathBuf, Vec<String>) {
         // kernel setting that opens it to others.
         format!("--nodeport-addresses={}/32", blueprint.addresses.node),
         "--iptables-localhost-nodeports=false".to_owned(),
-        format!("--healthz-bind-address={}:0", Ipv4Addr::LOCALHOST),
-        format!("--metrics-bind-address={}:0", Ipv4Addr::LOCALHOST),
+        format!(
+            "--healthz-bind-address={}:{}",
+            Ipv4Addr::LOCALHOST,
+            blueprint.ports.proxy_health
+        ),
+        format!(
+            "--metrics-bind-address={}:{}",
+            Ipv4Addr::LOCALHOST,
+            blueprint.ports.proxy_metrics
+        ),
         // The machine's connection tracking stays as it is.
         "--conntrack-max-per-core=0".to_owned(),
         "--conntrack-tcp-timeout-established=0".to_owned(),

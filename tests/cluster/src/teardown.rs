@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -18,13 +20,16 @@ const CGROUPS: &str = "/sys/fs/cgroup";
 /// The cgroup below which the kubelet puts every pod.
 const PODS_CGROUP: &str = "kubepods";
 /// Names of the programs whose processes a cluster has, besides those in pods.
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 6] = [
     "kubernetes",
     "containerd",
     "containerd-shim-runc-v2",
     "coredns",
     "metrics-server",
+    "runc",
 ];
+/// Where containerd has the sockets of shims, whatever its own configuration says.
+const SHIM_SOCKETS: &str = "/run/containerd/s";
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Removes everything of the cluster. What is gone already is skipped, so this can be repeated after any failure.
@@ -40,6 +45,8 @@ pub(crate) fn tear_down() -> Result<()> {
         component.stop(Duration::ZERO)?;
     }
     let shim_sockets = shim_sockets(&folder);
+    // With all that is in its session: plugins and runtimes that would go on making what is removed below.
+    Component::Containerd.stop(Duration::ZERO)?;
     end_processes(&folder)?;
     for component in Component::ALL {
         component.stop(Duration::ZERO)?;
@@ -48,7 +55,7 @@ pub(crate) fn tear_down() -> Result<()> {
     network::remove_devices()?;
     firewall::remove_rules()?;
     remove_cgroups()?;
-    for socket in shim_sockets {
+    for socket in shim_sockets.into_iter().chain(dead_shim_sockets()) {
         host::state::remove(&socket)?;
     }
     remove_network_results(&folder)?;
@@ -199,6 +206,25 @@ fn shim_sockets(folder: &Path) -> Vec<PathBuf> {
         .flatten()
         .filter_map(|task| fs::read_to_string(task.path().join("address")).ok())
         .filter_map(|address| Some(PathBuf::from(address.trim().strip_prefix("unix://")?)))
+        .collect()
+}
+
+/// Sockets on which no shim listens any more: a containerd that was killed and started again has forgotten them. Young
+/// ones are left alone, as another containerd's shim may be about to listen.
+fn dead_shim_sockets() -> Vec<PathBuf> {
+    let old_enough = |path: &Path| {
+        let made = path.symlink_metadata().and_then(|socket| socket.modified()).ok();
+        made.and_then(|made| made.elapsed().ok())
+            .is_some_and(|age| age > Duration::from_secs(2))
+    };
+    let is_dead =
+        |path: &Path| UnixStream::connect(path).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+    fs::read_dir(SHIM_SOCKETS)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| old_enough(path) && is_dead(path))
         .collect()
 }
 

@@ -88,7 +88,9 @@ fn processes() -> Result<BTreeSet<String>> {
         let Ok(name) = fs::read_to_string(entry.path().join("comm")) else {
             continue;
         };
-        if PROGRAMS.iter().any(|program| name.trim().starts_with(program)) {
+        // One that has ended has no program, until its parent or init collects it.
+        let ended = fs::read_link(entry.path().join("exe")).is_err();
+        if !ended && PROGRAMS.iter().any(|program| name.trim().starts_with(program)) {
             found.insert(format!("{} {}", entry.file_name().to_string_lossy(), name.trim()));
         }
     }
