@@ -4,7 +4,10 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 use std::sync::LazyLock;
-use utoipa::{OpenApi, ToSchema};
+use utoipa::{
+    OpenApi, PartialSchema, ToSchema,
+    openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
+};
 use uuid::Uuid;
 
 /// The document.
@@ -20,8 +23,8 @@ pub fn document() -> &'static utoipa::openapi::OpenApi {
         description = "Takes uploads of mobile data into Kafka."
     ),
     paths(crate::api::sync),
-    // Schemas of parameters are not collected from the path.
-    components(schemas(SourceName))
+    // What the path does not lead to by itself: the schema of its parameter, and the alternatives of a record.
+    components(schemas(SourceName, SmsRecord, EventRecord, AppOrDeviceRecord, ContactRecord, CallRecord))
 )]
 struct Api;
 
@@ -59,9 +62,8 @@ pub struct SyncRequest {
     pub records: Vec<Record>,
 }
 
-/// A record of one of the sources. Further fields are allowed and kept. `id`, a non-empty string or an integer,
-/// makes a record sent twice one record; without it the whole content does.
-#[derive(Debug, Serialize, ToSchema)]
+/// A record of one of the sources.
+#[derive(Debug, Serialize)]
 #[serde(untagged)]
 pub enum Record {
     /// A text message.
@@ -75,6 +77,29 @@ pub enum Record {
     /// A call.
     Call(CallRecord),
 }
+
+/// The derived schema would be `oneOf`, which refuses what fits two kinds, as every application fits an event.
+impl PartialSchema for Record {
+    fn schema() -> RefOr<Schema> {
+        let kinds = [
+            SmsRecord::name(),
+            EventRecord::name(),
+            AppOrDeviceRecord::name(),
+            ContactRecord::name(),
+            CallRecord::name(),
+        ];
+        let any = AnyOfBuilder::new().description(Some(
+            "A record of the route's source. Further fields are allowed and kept. `id`, a non-empty string or an \
+             integer, makes a record sent twice one record; without it the whole content does.",
+        ));
+        kinds
+            .into_iter()
+            .fold(any, |any, kind| any.item(Ref::from_schema_name(kind)))
+            .into()
+    }
+}
+
+impl ToSchema for Record {}
 
 /// A text message.
 #[derive(Debug, Serialize, ToSchema)]
@@ -322,6 +347,7 @@ mod tests {
             (Source::Contacts, "ContactRecord"),
             (Source::CallLogs, "CallRecord"),
         ];
+        assert_eq!(schema("Record")["anyOf"].as_array().unwrap().len(), records.len());
         for (source, name) in records {
             let schema = schema(name);
             let example = &schema["example"];

@@ -128,7 +128,7 @@ async fn watch(kafka: Arc<Kafka>, health: Health) -> RunError {
             Err(error) => return error.into(),
         };
         let ready = outcome.is_ok();
-        health.set(KAFKA, outcome.as_ref().map(|()| ()).map_err(CheckError::to_string));
+        health.set(KAFKA, outcome.clone().map_err(|error| error.to_string()));
         if let Err(error @ CheckError::Fatal(_)) = outcome {
             return error.into();
         }

@@ -1,4 +1,5 @@
 //! Every answer of the API, over a Kafka that answers as the test says.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use actix_web::{
     App,

@@ -1,4 +1,5 @@
 //! The real Kafka client against the protocol-level broker that librdkafka brings along for tests.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use contract::env;
 use producer::{

@@ -1,4 +1,5 @@
 //! The whole producer, from start to graceful end.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use contract::{SyncResponse, env};
 use producer::{Settings, run, serve::RunError};
