@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::CustomResourceExt;
 use operator::api::SyncPipeline;
 use operator::plan::{SecretDigests, Settings, plan};
 use operator::{manifest, run, validate};
@@ -74,9 +73,7 @@ async fn main() -> ExitCode {
             log_as_json();
             run::run(images.settings(), port).await.map_err(Into::into)
         }
-        Command::Crd => manifest::render(&SyncPipeline::crd())
-            .map_err(Into::into)
-            .and_then(|text| print(&text)),
+        Command::Crd => print_definition(),
         Command::Plan { file, images } => print_plan(&file, &images.settings()),
     };
     match outcome {
@@ -102,6 +99,10 @@ fn log_as_json() {
 
 fn print(text: &str) -> Outcome {
     Ok(std::io::stdout().write_all(text.as_bytes())?)
+}
+
+fn print_definition() -> Outcome {
+    print(&manifest::render(&operator::api::definition()?)?)
 }
 
 fn print_plan(file: &std::path::Path, settings: &Settings) -> Outcome {

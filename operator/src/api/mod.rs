@@ -8,5 +8,32 @@ pub mod duration;
 pub mod spec;
 pub mod status;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::Value;
+
 pub use spec::{SyncPipeline, SyncPipelineSpec};
 pub use status::SyncPipelineStatus;
+
+/// The CustomResourceDefinition, as it is installed.
+///
+/// Optional fields are not `nullable`: the API server then takes `field: null` for a field left out, and the
+/// CEL rules need not know of null.
+pub fn definition() -> Result<CustomResourceDefinition, serde_json::Error> {
+    let mut definition = serde_json::to_value(SyncPipeline::crd())?;
+    drop_nullable(&mut definition);
+    serde_json::from_value(definition)
+}
+
+fn drop_nullable(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if fields.get("nullable") == Some(&Value::Bool(true)) {
+                fields.remove("nullable");
+            }
+            fields.values_mut().for_each(drop_nullable);
+        }
+        Value::Array(items) => items.iter_mut().for_each(drop_nullable),
+        _ => {}
+    }
+}
