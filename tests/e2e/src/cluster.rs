@@ -59,7 +59,9 @@ impl Cluster {
     {
         let namespace = object.namespace().unwrap_or_default();
         let params = PatchParams::apply(MANAGER).force();
-        self.api::<K>(&namespace).patch(&object.name_any(), &params, &Patch::Apply(object)).await
+        self.api::<K>(&namespace)
+            .patch(&object.name_any(), &params, &Patch::Apply(object))
+            .await
     }
 
     /// Deletes an object and waits until it is gone; one that is not there is as good.
@@ -107,7 +109,13 @@ impl Cluster {
     }
 
     /// The lines of what a pod serves under a path, read as they come.
-    pub async fn lines_from_pod<T: DeserializeOwned>(&self, namespace: &str, pod: &str, port: u16, path: &str) -> Result<Vec<T>> {
+    pub async fn lines_from_pod<T: DeserializeOwned>(
+        &self,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+        path: &str,
+    ) -> Result<Vec<T>> {
         let stream = self.client.request_stream(proxied(namespace, pod, port, path)?).await?;
         let mut lines = Box::pin(stream).lines();
         let mut all = Vec::new();
@@ -127,14 +135,16 @@ async fn delete<K>(api: &Api<K>, name: &str, timeout: Duration) -> Result<()>
 where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
-    eventually(&format!("deletion of {name}"), timeout, async || match api.get_opt(name).await? {
-        None => Ok(Some(())),
-        Some(found) if found.meta().deletion_timestamp.is_some() => Ok(None),
-        Some(_) => match api.delete(name, &DeleteParams::foreground()).await {
-            Err(kube::Error::Api(status)) if !status.is_not_found() => Err(anyhow!(status)),
-            Err(kube::Error::Api(_)) | Ok(_) => Ok(None),
-            Err(error) => Err(error.into()),
-        },
+    eventually(&format!("deletion of {name}"), timeout, async || {
+        match api.get_opt(name).await? {
+            None => Ok(Some(())),
+            Some(found) if found.meta().deletion_timestamp.is_some() => Ok(None),
+            Some(_) => match api.delete(name, &DeleteParams::foreground()).await {
+                Err(kube::Error::Api(status)) if !status.is_not_found() => Err(anyhow!(status)),
+                Err(kube::Error::Api(_)) | Ok(_) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+        }
     })
     .await
 }

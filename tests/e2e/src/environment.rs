@@ -37,9 +37,23 @@ impl Environment {
         environment.service(KAFKA, &running.kafka.brokers).await?;
         environment.service(POSTGRES, &[running.postgres.address]).await?;
         environment.service(MONGODB, &[running.mongodb.address]).await?;
-        environment.secret("kafka-credentials", &running.kafka.username, &running.kafka.password).await?;
-        environment.secret("postgres-credentials", &running.postgres.username, &running.postgres.password).await?;
-        environment.secret("mongodb-credentials", &running.mongodb.username, &running.mongodb.password).await?;
+        environment
+            .secret("kafka-credentials", &running.kafka.username, &running.kafka.password)
+            .await?;
+        environment
+            .secret(
+                "postgres-credentials",
+                &running.postgres.username,
+                &running.postgres.password,
+            )
+            .await?;
+        environment
+            .secret(
+                "mongodb-credentials",
+                &running.mongodb.username,
+                &running.mongodb.password,
+            )
+            .await?;
         Ok(environment)
     }
 
@@ -87,7 +101,10 @@ impl Environment {
             let mut metadata = self.metadata(&format!("{name}-{index}"));
             metadata.labels = Some(BTreeMap::from([
                 ("kubernetes.io/service-name".to_owned(), name.to_owned()),
-                ("endpointslice.kubernetes.io/managed-by".to_owned(), "syncpipeline.dev".to_owned()),
+                (
+                    "endpointslice.kubernetes.io/managed-by".to_owned(),
+                    "syncpipeline.dev".to_owned(),
+                ),
             ]));
             let slice = EndpointSlice {
                 metadata,

@@ -8,7 +8,11 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// Asks until there is an answer. The error after the timeout names `what` and the last reason given by an `Err`;
 /// a probe may fail as long as something is starting or broken on purpose.
-pub async fn eventually<T>(what: &str, timeout: Duration, mut probe: impl AsyncFnMut() -> Result<Option<T>>) -> Result<T> {
+pub async fn eventually<T>(
+    what: &str,
+    timeout: Duration,
+    mut probe: impl AsyncFnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let end = Instant::now() + timeout;
     loop {
         let reason = match tokio::time::timeout(timeout, probe()).await {

@@ -83,7 +83,12 @@ impl Kafka {
 
     /// How many brokers there are.
     pub async fn brokers(&self) -> Result<usize> {
-        Ok(self.admin.describe_cluster(DescribeClusterOptions::default()).await?.brokers.len())
+        Ok(self
+            .admin
+            .describe_cluster(DescribeClusterOptions::default())
+            .await?
+            .brokers
+            .len())
     }
 
     /// Names of all topics but Kafka's own.
@@ -96,12 +101,20 @@ impl Kafka {
         let exist = self.topic_names().await?;
         let names: Vec<&String> = names.iter().filter(|name| exist.contains(name)).collect();
         let resources = names.iter().map(|name| ConfigResource::topic(name.as_str()));
-        let configs = self.admin.describe_configs(resources, DescribeConfigsOptions::default()).await?;
-        let described = self.admin.describe_topics(&names, DescribeTopicsOptions::default()).await?;
+        let configs = self
+            .admin
+            .describe_configs(resources, DescribeConfigsOptions::default())
+            .await?;
+        let described = self
+            .admin
+            .describe_topics(&names, DescribeTopicsOptions::default())
+            .await?;
         let mut topics = BTreeMap::new();
         for (name, topic) in described {
             let topic = topic?;
-            let entries = configs.get(&ConfigResource::topic(&name)).context("settings are missing")?;
+            let entries = configs
+                .get(&ConfigResource::topic(&name))
+                .context("settings are missing")?;
             let entries = entries.as_ref().map_err(|error| anyhow!("{name}: {error}"))?;
             let setting = |key: &str| {
                 let entry = entries.iter().find(|entry| entry.name == key)?;
@@ -149,7 +162,11 @@ impl Kafka {
             }
         }
         // A group without an offset begins at the start of what is kept.
-        let starts = if missing.is_empty() { HashMap::new() } else { self.offsets(&missing, OffsetSpec::Earliest).await? };
+        let starts = if missing.is_empty() {
+            HashMap::new()
+        } else {
+            self.offsets(&missing, OffsetSpec::Earliest).await?
+        };
         let mut lag: BTreeMap<String, i64> = partitions.keys().map(|topic| (topic.clone(), 0)).collect();
         for partition in &all {
             let end = ends.get(partition).copied().unwrap_or(0);
@@ -161,8 +178,14 @@ impl Kafka {
 
     async fn offsets(&self, partitions: &[TopicPartition], which: OffsetSpec) -> Result<HashMap<TopicPartition, i64>> {
         let specs = partitions.iter().map(|partition| (partition.clone(), which));
-        let listed = self.admin.list_offsets(specs, ListOffsetsOptions::default().read_committed(true)).await?;
-        listed.into_iter().map(|(partition, offset)| Ok((partition, offset?.offset))).collect()
+        let listed = self
+            .admin
+            .list_offsets(specs, ListOffsetsOptions::default().read_committed(true))
+            .await?;
+        listed
+            .into_iter()
+            .map(|(partition, offset)| Ok((partition, offset?.offset)))
+            .collect()
     }
 
     /// Writes one message, past the producer API; answers its partition and offset.
@@ -178,12 +201,20 @@ impl Kafka {
     pub async fn dead_letters(&self, topic: &str) -> Result<Vec<DeadLetter>> {
         let name = topic.to_owned();
         let partitions = self.topics(std::slice::from_ref(&name)).await?;
-        let partitions = partitions.get(topic).with_context(|| format!("there is no topic {topic}"))?.partitions;
-        let all: Vec<_> = (0..partitions).map(|index| TopicPartition::new(topic, index as i32)).collect();
+        let partitions = partitions
+            .get(topic)
+            .with_context(|| format!("there is no topic {topic}"))?
+            .partitions;
+        let all: Vec<_> = (0..partitions)
+            .map(|index| TopicPartition::new(topic, index as i32))
+            .collect();
         let ends = self.offsets(&all, OffsetSpec::Latest).await?;
         let starts = self.offsets(&all, OffsetSpec::Earliest).await?;
         let mut left: i64 = all.iter().map(|partition| ends[partition] - starts[partition]).sum();
-        let consumer = self.connection.consumer_without_group().auto_offset_reset(AutoOffsetReset::Earliest);
+        let consumer = self
+            .connection
+            .consumer_without_group()
+            .auto_offset_reset(AutoOffsetReset::Earliest);
         let consumer = consumer.build().await?;
         consumer.assign(topic, (0..partitions as i32).collect()).await?;
         let mut letters = Vec::new();

@@ -70,7 +70,10 @@ impl Ladder {
             let place = |count: i32| rungs.iter().position(|rung| *rung == count).unwrap_or(0);
             let (from, to) = (place(step[0]), place(step[1]));
             if to < from && from - to > 1 {
-                return Err(format!("it went from {} to {}: more than one rung down", step[0], step[1]));
+                return Err(format!(
+                    "it went from {} to {}: more than one rung down",
+                    step[0], step[1]
+                ));
             }
         }
         let top = history.iter().copied().max().unwrap_or(*first);
@@ -92,10 +95,17 @@ mod tests {
     fn rungs_are_those_of_the_design() {
         let sms = Ladder::of("sms", 100_000).unwrap();
         assert_eq!(sms.rungs, [4, 8, 12, 16]);
-        assert_eq!([100, 101, 501, 1001].map(|lag| sms.rungs[sms.exceeded(lag)]), [4, 8, 12, 16]);
+        assert_eq!(
+            [100, 101, 501, 1001].map(|lag| sms.rungs[sms.exceeded(lag)]),
+            [4, 8, 12, 16]
+        );
         assert_eq!(Ladder::of("sms", 50_000).unwrap().rungs, [2, 4, 6, 8]);
         assert_eq!(Ladder::of("events", 50_000).unwrap().rungs, [1, 2, 3, 4, 5]);
-        assert_eq!(Ladder::of("common", 25_001).unwrap().rungs, [1, 3, 4, 5], "the next row up");
+        assert_eq!(
+            Ladder::of("common", 25_001).unwrap().rungs,
+            [1, 3, 4, 5],
+            "the next row up"
+        );
         assert_eq!(Ladder::of("events", 1).unwrap().rungs, [1, 2, 2, 2, 2]);
         assert_eq!(Ladder::of("sms", 100_001), None);
     }

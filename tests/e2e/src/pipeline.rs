@@ -89,7 +89,10 @@ impl Names {
     pub fn topics_by_consumer(&self) -> BTreeMap<&'static str, Vec<String>> {
         let mut topics = BTreeMap::<_, Vec<_>>::new();
         for source in &self.sources {
-            topics.entry(Self::consumer(*source)).or_default().push(self.topic(*source));
+            topics
+                .entry(Self::consumer(*source))
+                .or_default()
+                .push(self.topic(*source));
         }
         topics
     }
@@ -108,7 +111,10 @@ impl Names {
 
 /// What the operator says of a pipeline now.
 pub async fn status(cluster: &Cluster, names: &Names) -> Result<SyncPipelineStatus> {
-    let pipeline = cluster.api::<SyncPipeline>(&names.namespace).get_status(&names.pipeline).await?;
+    let pipeline = cluster
+        .api::<SyncPipeline>(&names.namespace)
+        .get_status(&names.pipeline)
+        .await?;
     pipeline.status.context("the operator has not written a status yet")
 }
 

@@ -51,14 +51,24 @@ pub fn reactions(ladder: &Ladder, topics: &[String], samples: &[Sample], changes
         let mut last = None;
         for sample in samples {
             let before = last.replace(sample.at).unwrap_or(sample.at);
-            let grown = changes.iter().find(|change| change.at > before && change.at <= sample.at && change.replicas >= wanted);
-            let had = changes.iter().rev().find(|change| change.at <= before).map_or(0, |change| change.replicas);
+            let grown = changes
+                .iter()
+                .find(|change| change.at > before && change.at <= sample.at && change.replicas >= wanted);
+            let had = changes
+                .iter()
+                .rev()
+                .find(|change| change.at <= before)
+                .map_or(0, |change| change.replicas);
             if let Some(change) = grown.filter(|_| had < wanted) {
                 // A decision may come before the interval is over: that is no waiting at all.
                 let since = asked.take().or_else(|| (!above.is_empty()).then_some(change.at));
                 if let Some(since) = since {
                     let took = change.at.saturating_duration_since(since);
-                    reactions.push(Reaction { threshold: *threshold, took: Some(took), waited: took });
+                    reactions.push(Reaction {
+                        threshold: *threshold,
+                        took: Some(took),
+                        waited: took,
+                    });
                 }
             }
             for topic in topics {
@@ -68,7 +78,11 @@ pub fn reactions(ladder: &Ladder, topics: &[String], samples: &[Sample], changes
                     above.remove(topic);
                 }
             }
-            let replicas = changes.iter().rev().find(|change| change.at <= sample.at).map_or(0, |change| change.replicas);
+            let replicas = changes
+                .iter()
+                .rev()
+                .find(|change| change.at <= sample.at)
+                .map_or(0, |change| change.replicas);
             let longest = above.values().min();
             let asks = longest.is_some_and(|since| sample.at - *since >= COMMIT_INTERVAL);
             match (asks && replicas < wanted, asked) {
@@ -76,7 +90,11 @@ pub fn reactions(ladder: &Ladder, topics: &[String], samples: &[Sample], changes
                 (false, Some(since)) => {
                     asked = None;
                     let waited = sample.at.saturating_duration_since(since);
-                    reactions.push(Reaction { threshold: *threshold, took: None, waited });
+                    reactions.push(Reaction {
+                        threshold: *threshold,
+                        took: None,
+                        waited,
+                    });
                 }
                 _ => {}
             }
@@ -104,9 +122,14 @@ pub fn wrong_steps(
     changes: &[Change],
     delay: Duration,
 ) -> Vec<(i32, Vec<i32>)> {
-    let up = changes.windows(2).filter(|pair| pair[1].replicas > pair[0].replicas).map(|pair| pair[1]);
+    let up = changes
+        .windows(2)
+        .filter(|pair| pair[1].replicas > pair[0].replicas)
+        .map(|pair| pair[1]);
     let judged = up.map(|change| {
-        let moments = samples.iter().filter(|sample| sample.at <= change.at && change.at - sample.at <= delay);
+        let moments = samples
+            .iter()
+            .filter(|sample| sample.at <= change.at && change.at - sample.at <= delay);
         let worst = moments.map(|sample| topics.iter().filter_map(|topic| sample.lag.get(topic)).copied().max());
         let exceeded: Vec<usize> = worst.flatten().map(|lag| ladder.exceeded(lag)).collect();
         let (least, most) = (exceeded.iter().min(), exceeded.iter().max());
@@ -126,8 +149,14 @@ mod tests {
     fn recording(lags: &[(u64, i64)], replicas: &[(u64, i32)]) -> (Vec<Sample>, Vec<Change>) {
         let start = Instant::now();
         let at = |milliseconds: &u64| start + Duration::from_millis(*milliseconds);
-        let samples = lags.iter().map(|(when, lag)| Sample { at: at(when), lag: [("t".to_owned(), *lag)].into() });
-        let changes = replicas.iter().map(|(when, replicas)| Change { at: at(when), replicas: *replicas });
+        let samples = lags.iter().map(|(when, lag)| Sample {
+            at: at(when),
+            lag: [("t".to_owned(), *lag)].into(),
+        });
+        let changes = replicas.iter().map(|(when, replicas)| Change {
+            at: at(when),
+            replicas: *replicas,
+        });
         (samples.collect(), changes.collect())
     }
 
@@ -144,28 +173,60 @@ mod tests {
 
     #[test]
     fn time_runs_from_one_interval_above_the_threshold_to_the_new_count() {
-        let lags = [(1000, 0), (1100, 150), (1200, 150), (1300, 150), (1400, 150), (1500, 150), (1900, 150), (2000, 0)];
+        let lags = [
+            (1000, 0),
+            (1100, 150),
+            (1200, 150),
+            (1300, 150),
+            (1400, 150),
+            (1500, 150),
+            (1900, 150),
+            (2000, 0),
+        ];
         assert_eq!(took(&lags, &[(0, 2), (1800, 4)]), [(100, Some(500))]);
     }
 
     #[test]
     fn one_step_answers_every_threshold_below_it() {
-        let lags = [(1000, 150), (1100, 600), (1300, 600), (1400, 2000), (1700, 2000), (2100, 0)];
+        let lags = [
+            (1000, 150),
+            (1100, 600),
+            (1300, 600),
+            (1400, 2000),
+            (1700, 2000),
+            (2100, 0),
+        ];
         let found = took(&lags, &[(0, 2), (2000, 8)]);
         assert_eq!(found, [(100, Some(800)), (500, Some(700)), (1000, Some(400))]);
     }
 
     #[test]
     fn a_short_peak_asks_for_nothing_and_a_decision_before_the_interval_takes_no_time() {
-        assert_eq!(took(&[(1000, 150), (1100, 150), (1200, 0), (1500, 150), (1600, 50)], &[(0, 2)]), []);
-        assert_eq!(took(&[(1000, 150), (1100, 150), (1200, 150), (1300, 0)], &[(0, 2), (1150, 4)]), [(100, Some(0))]);
+        assert_eq!(
+            took(
+                &[(1000, 150), (1100, 150), (1200, 0), (1500, 150), (1600, 50)],
+                &[(0, 2)]
+            ),
+            []
+        );
+        assert_eq!(
+            took(
+                &[(1000, 150), (1100, 150), (1200, 150), (1300, 0)],
+                &[(0, 2), (1150, 4)]
+            ),
+            [(100, Some(0))]
+        );
     }
 
     #[test]
     fn a_lag_that_went_away_unanswered_is_told() {
         let (samples, changes) = recording(&[(1000, 150), (1300, 150), (5000, 150), (5100, 0)], &[(0, 2)]);
         let found = reactions(&ladder(), &["t".to_owned()], &samples, &changes);
-        let expected = Reaction { threshold: 100, took: None, waited: Duration::from_millis(3900) };
+        let expected = Reaction {
+            threshold: 100,
+            took: None,
+            waited: Duration::from_millis(3900),
+        };
         assert_eq!(found, [expected]);
     }
 

@@ -43,7 +43,9 @@ impl Recording {
     pub fn reactions(&self, names: &Names, users: i64) -> Vec<(&'static str, Reaction)> {
         let mut all = Vec::new();
         for (consumer, topics) in names.topics_by_consumer() {
-            let Some(ladder) = Ladder::of(consumer, users) else { continue };
+            let Some(ladder) = Ladder::of(consumer, users) else {
+                continue;
+            };
             let found = reactions(&ladder, &topics, &self.samples, self.changes(consumer));
             all.extend(found.into_iter().map(|reaction| (consumer, reaction)));
         }
@@ -98,7 +100,10 @@ fn lock(recording: &Mutex<Recording>) -> MutexGuard<'_, Recording> {
 }
 
 async fn watch(cluster: Cluster, names: Names, recording: Arc<Mutex<Recording>>) {
-    let selector = format!("syncpipeline.dev/pipeline={},app.kubernetes.io/name=consumer", names.pipeline);
+    let selector = format!(
+        "syncpipeline.dev/pipeline={},app.kubernetes.io/name=consumer",
+        names.pipeline
+    );
     let deployments = cluster.api::<Deployment>(&names.namespace);
     let mut events = std::pin::pin!(watcher(deployments, Config::default().labels(&selector)));
     while let Some(event) = events.next().await {
@@ -106,7 +111,10 @@ async fn watch(cluster: Cluster, names: Names, recording: Arc<Mutex<Recording>>)
         if let Ok(Event::Apply(deployment) | Event::InitApply(deployment)) = event {
             let at = Instant::now();
             let name = deployment.name_any();
-            let component = name.strip_prefix(&format!("{}-", names.pipeline)).unwrap_or(&name).to_owned();
+            let component = name
+                .strip_prefix(&format!("{}-", names.pipeline))
+                .unwrap_or(&name)
+                .to_owned();
             let replicas = deployment.spec.replicas.unwrap_or(1);
             let mut recording = lock(&recording);
             let changes = recording.replicas.entry(component).or_default();
@@ -130,7 +138,10 @@ async fn sample(kafka: Arc<Kafka>, names: Names, recording: Arc<Mutex<Recording>
         // While Kafka is away there is nothing to record.
         if let Ok(lags) = try_join_all(groups.iter().map(|(group, topics)| kafka.lag(group, topics))).await {
             let lag = lags.into_iter().flatten().collect();
-            lock(&recording).samples.push(Sample { at: Instant::now(), lag });
+            lock(&recording).samples.push(Sample {
+                at: Instant::now(),
+                lag,
+            });
         }
     }
 }

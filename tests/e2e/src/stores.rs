@@ -49,7 +49,10 @@ impl Stores {
             .username(&running.postgres.username)
             .password(&running.postgres.password)
             .database(&names.database);
-        let postgres = PgPoolOptions::new().max_connections(2).acquire_timeout(TIMEOUT).connect_lazy_with(options);
+        let postgres = PgPoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(TIMEOUT)
+            .connect_lazy_with(options);
 
         let mut options = ClientOptions::default();
         options.hosts = vec![ServerAddress::Tcp {
@@ -96,11 +99,20 @@ impl Stores {
     /// Ids of all documents of a source.
     pub async fn documents(&self, source: Source) -> Result<Vec<RecordId>> {
         let collection = self.mongodb.collection::<Document>(source.name());
-        let mut cursor = collection.find(doc! {}).projection(doc! {"_id": 1}).batch_size(10_000).await?;
+        let mut cursor = collection
+            .find(doc! {})
+            .projection(doc! {"_id": 1})
+            .batch_size(10_000)
+            .await?;
         let mut ids = Vec::new();
         while let Some(document) = cursor.try_next().await? {
-            let id = document.get_str("_id").with_context(|| format!("{source}: a document has no text as _id"))?;
-            ids.push(id.parse().with_context(|| format!("{source}: a document's _id is no record id"))?);
+            let id = document
+                .get_str("_id")
+                .with_context(|| format!("{source}: a document has no text as _id"))?;
+            ids.push(
+                id.parse()
+                    .with_context(|| format!("{source}: a document's _id is no record id"))?,
+            );
         }
         Ok(ids)
     }
@@ -110,9 +122,7 @@ impl Stores {
         let schema = &self.names.schema;
         let query = format!(r#"DROP SCHEMA IF EXISTS "{schema}" CASCADE"#);
         sqlx::query(AssertSqlSafe(query)).execute(&self.postgres).await?;
-        for source in Source::ALL {
-            self.mongodb.collection::<Document>(source.name()).drop().await?;
-        }
+        self.mongodb.drop().await?;
         Ok(())
     }
 

@@ -44,13 +44,19 @@ impl Generator {
         };
         generator.stop().await?;
         cluster.apply(&pod(names, &image, plan)?).await?;
-        eventually("the generator starts", START, async || generator.progress().await.map(Some)).await?;
+        eventually("the generator starts", START, async || {
+            generator.progress().await.map(Some)
+        })
+        .await?;
         Ok(generator)
     }
 
     /// How far it is.
     pub async fn progress(&self) -> Result<Progress> {
-        let text = self.cluster.get_from_pod(&self.namespace, NAME, port::GENERATOR, "/progress").await?;
+        let text = self
+            .cluster
+            .get_from_pod(&self.namespace, NAME, port::GENERATOR, "/progress")
+            .await?;
         serde_json::from_str(&text).context("read the generator's progress")
     }
 
@@ -74,7 +80,9 @@ impl Generator {
 
     /// The receipts of all records accepted so far.
     pub async fn receipts(&self) -> Result<Vec<AcceptedRecord>> {
-        self.cluster.lines_from_pod(&self.namespace, NAME, port::GENERATOR, "/receipts").await
+        self.cluster
+            .lines_from_pod(&self.namespace, NAME, port::GENERATOR, "/receipts")
+            .await
     }
 
     /// Removes the pod.

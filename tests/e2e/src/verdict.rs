@@ -32,7 +32,12 @@ pub struct Evidence {
 
 impl Evidence {
     /// Reads stores and dead-letter topics.
-    pub async fn collect(stores: &Stores, kafka: &Kafka, names: &Names, receipts: Vec<AcceptedRecord>) -> Result<Evidence> {
+    pub async fn collect(
+        stores: &Stores,
+        kafka: &Kafka,
+        names: &Names,
+        receipts: Vec<AcceptedRecord>,
+    ) -> Result<Evidence> {
         let mut evidence = Evidence {
             receipts,
             ..Evidence::default()
@@ -47,7 +52,9 @@ impl Evidence {
                 for letter in kafka.dead_letters(&topic).await? {
                     let index = letter.index();
                     let origin = letter.origin();
-                    evidence.dead_letters.extend(origin.map(|(topic, partition, offset)| (topic, partition, offset, index)));
+                    evidence
+                        .dead_letters
+                        .extend(origin.map(|(topic, partition, offset)| (topic, partition, offset, index)));
                 }
             }
         }
@@ -87,7 +94,11 @@ impl Verdict {
         };
         let mut rows: HashSet<(Source, RecordId)> = HashSet::new();
         let mut deliveries: HashSet<(Uuid, i32, i64, i32)> = HashSet::new();
-        for (source, row) in evidence.rows.iter().flat_map(|(source, rows)| rows.iter().map(move |row| (*source, row))) {
+        for (source, row) in evidence
+            .rows
+            .iter()
+            .flat_map(|(source, rows)| rows.iter().map(move |row| (*source, row)))
+        {
             if !rows.insert((source, row.record_id)) {
                 verdict.records_twice.push(format!("{source} record {}", row.record_id));
             }
@@ -98,7 +109,10 @@ impl Verdict {
                 ));
             }
         }
-        let documents = set(evidence.documents.iter().flat_map(|(source, ids)| ids.iter().map(|id| (*source, *id))));
+        let documents = set(evidence
+            .documents
+            .iter()
+            .flat_map(|(source, ids)| ids.iter().map(|id| (*source, *id))));
         let dead = set(evidence.dead_letters.iter().cloned());
         for AcceptedRecord { source, receipt } in &evidence.receipts {
             let place = |index| (receipt.topic.clone(), receipt.partition, receipt.offset, index);
@@ -109,7 +123,10 @@ impl Verdict {
             let id = (*source, receipt.record_id);
             let name = || {
                 let (partition, offset, index) = (receipt.partition, receipt.offset, receipt.index);
-                format!("{source} record {} of partition {partition} offset {offset} index {index}", receipt.record_id)
+                format!(
+                    "{source} record {} of partition {partition} offset {offset} index {index}",
+                    receipt.record_id
+                )
             };
             if !rows.contains(&id) {
                 verdict.without_row.push(name());
@@ -138,9 +155,20 @@ fn set<T: Eq + Hash>(items: impl Iterator<Item = T>) -> HashSet<T> {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Verdict { receipts, rows, documents, .. } = self;
+        let Verdict {
+            receipts,
+            rows,
+            documents,
+            ..
+        } = self;
         write!(f, "{receipts} receipts, {rows} rows, {documents} documents, ")?;
-        write!(f, "{} dead letters: {} lost, {} twice", self.dead_lettered, self.lost(), self.twice())?;
+        write!(
+            f,
+            "{} dead letters: {} lost, {} twice",
+            self.dead_lettered,
+            self.lost(),
+            self.twice()
+        )?;
         let kinds = [
             ("no row", &self.without_row),
             ("no document", &self.without_document),
@@ -197,7 +225,10 @@ mod tests {
     fn everything_in_its_place_is_neither_lost_nor_twice() {
         let verdict = Verdict::of(&evidence(vec![row(1, 1), row(2, 2), row(3, 3)], &[1, 2, 3]));
         assert_eq!((verdict.lost(), verdict.twice()), (0, 0));
-        assert_eq!(verdict.to_string(), "2 receipts, 3 rows, 3 documents, 0 dead letters: 0 lost, 0 twice");
+        assert_eq!(
+            verdict.to_string(),
+            "2 receipts, 3 rows, 3 documents, 0 dead letters: 0 lost, 0 twice"
+        );
     }
 
     #[test]
@@ -222,15 +253,33 @@ mod tests {
         let verdict = Verdict::of(&found);
         assert_eq!((verdict.lost(), verdict.dead_lettered), (0, 1));
         found.dead_letters = vec![("sms_batched".into(), 0, 2, Some(1))];
-        assert_eq!(Verdict::of(&found).lost(), 1, "another record of the message is dead, not this one");
+        assert_eq!(
+            Verdict::of(&found).lost(),
+            1,
+            "another record of the message is dead, not this one"
+        );
     }
 
     #[test]
     fn a_record_or_a_delivery_in_two_rows_is_twice() {
         let verdict = Verdict::of(&evidence(vec![row(1, 1), row(2, 2), row(2, 3)], &[1, 2]));
-        assert_eq!((verdict.records_twice.len(), verdict.deliveries_twice.len(), verdict.twice()), (1, 0, 1));
+        assert_eq!(
+            (
+                verdict.records_twice.len(),
+                verdict.deliveries_twice.len(),
+                verdict.twice()
+            ),
+            (1, 0, 1)
+        );
         let verdict = Verdict::of(&evidence(vec![row(1, 1), row(2, 2), row(3, 2)], &[1, 2, 3]));
-        assert_eq!((verdict.records_twice.len(), verdict.deliveries_twice.len(), verdict.twice()), (0, 1, 1));
+        assert_eq!(
+            (
+                verdict.records_twice.len(),
+                verdict.deliveries_twice.len(),
+                verdict.twice()
+            ),
+            (0, 1, 1)
+        );
         assert!(verdict.to_string().contains("two rows of one delivery: 1"), "{verdict}");
     }
 }

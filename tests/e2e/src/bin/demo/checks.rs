@@ -34,7 +34,10 @@ pub(crate) fn report(findings: &Findings<'_>) -> bool {
         checks.push((format!("{consumer}: up its rungs and back"), climb(findings, consumer)));
     }
     checks.push(("every upload answered".to_owned(), uploads(findings.traffic)));
-    checks.push(("every receipt in PostgreSQL and MongoDB, once".to_owned(), stored(findings.verdict)));
+    checks.push((
+        "every receipt in PostgreSQL and MongoDB, once".to_owned(),
+        stored(findings.verdict),
+    ));
     println!();
     let mut good = true;
     for (claim, outcome) in checks {
@@ -55,15 +58,39 @@ fn topics(findings: &Findings<'_>) -> Result<String, String> {
     let copies = COPIES.0.min(findings.brokers);
     for source in &findings.names.sources {
         let partitions = Source::partitions(*source) as usize;
-        check_topic(findings, &findings.names.topic(*source), Some(partitions), copies, RETENTION_HOURS)?;
-        check_topic(findings, &findings.names.dead_letter_topic(*source), None, copies, DEAD_LETTER_HOURS)?;
+        check_topic(
+            findings,
+            &findings.names.topic(*source),
+            Some(partitions),
+            copies,
+            RETENTION_HOURS,
+        )?;
+        check_topic(
+            findings,
+            &findings.names.dead_letter_topic(*source),
+            None,
+            copies,
+            DEAD_LETTER_HOURS,
+        )?;
     }
     let count = findings.names.sources.len();
-    Ok(format!("{count} topics and their dead-letter topics, {copies} of {} copies", COPIES.0))
+    Ok(format!(
+        "{count} topics and their dead-letter topics, {copies} of {} copies",
+        COPIES.0
+    ))
 }
 
-fn check_topic(findings: &Findings<'_>, name: &str, partitions: Option<usize>, copies: usize, hours: u64) -> Result<(), String> {
-    let topic = findings.topics.get(name).ok_or_else(|| format!("there is no topic {name}"))?;
+fn check_topic(
+    findings: &Findings<'_>,
+    name: &str,
+    partitions: Option<usize>,
+    copies: usize,
+    hours: u64,
+) -> Result<(), String> {
+    let topic = findings
+        .topics
+        .get(name)
+        .ok_or_else(|| format!("there is no topic {name}"))?;
     let retention = (hours * 3_600_000).to_string();
     let in_sync = COPIES.1.min(copies).to_string();
     if let Some(wanted) = partitions.filter(|wanted| *wanted != topic.partitions) {
@@ -73,10 +100,16 @@ fn check_topic(findings: &Findings<'_>, name: &str, partitions: Option<usize>, c
         return Err(format!("{name} has {} copies, not {copies}", topic.copies));
     }
     if topic.retention.as_ref() != Some(&retention) {
-        return Err(format!("{name} has retention.ms {:?}, not {retention}", topic.retention));
+        return Err(format!(
+            "{name} has retention.ms {:?}, not {retention}",
+            topic.retention
+        ));
     }
     if topic.min_in_sync.as_ref() != Some(&in_sync) {
-        return Err(format!("{name} has min.insync.replicas {:?}, not {in_sync}", topic.min_in_sync));
+        return Err(format!(
+            "{name} has min.insync.replicas {:?}, not {in_sync}",
+            topic.min_in_sync
+        ));
     }
     Ok(())
 }
@@ -105,9 +138,15 @@ fn uploads(traffic: &Progress) -> Result<String, String> {
             traffic.refusals.join("; ")
         ));
     }
-    let mut text = format!("{} uploads with {} records, {} retries", total.accepted, total.records, total.retried);
+    let mut text = format!(
+        "{} uploads with {} records, {} retries",
+        total.accepted, total.records, total.retried
+    );
     if traffic.withheld > 0 {
-        text.push_str(&format!("; {} more were due while too many waited for an answer", traffic.withheld));
+        text.push_str(&format!(
+            "; {} more were due while too many waited for an answer",
+            traffic.withheld
+        ));
     }
     for (source, reason) in &traffic.skipped {
         text.push_str(&format!("; {source} skipped: {reason}"));

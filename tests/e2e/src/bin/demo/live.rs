@@ -37,7 +37,12 @@ pub(crate) struct Live {
 
 impl Live {
     pub(crate) fn new() -> Live {
-        Live { terminal: std::io::stdout().is_terminal(), drawn: 0, began: Instant::now(), last: None }
+        Live {
+            terminal: std::io::stdout().is_terminal(),
+            drawn: 0,
+            began: Instant::now(),
+            last: None,
+        }
     }
 
     /// Shows the view, in place of the one before.
@@ -76,7 +81,14 @@ impl Live {
 }
 
 fn headline(view: &View<'_>) -> String {
-    let Progress { phase, elapsed_seconds, total, in_flight, finished, .. } = view.traffic;
+    let Progress {
+        phase,
+        elapsed_seconds,
+        total,
+        in_flight,
+        finished,
+        ..
+    } = view.traffic;
     let phase = if *finished { "after the traffic" } else { phase };
     format!(
         "{phase}, {elapsed_seconds:.0} s: {} uploads sent, {} accepted, {} retried, {in_flight} in flight; {} records accepted, {} rows stored",
@@ -108,7 +120,9 @@ fn table(view: &View<'_>) -> Vec<String> {
             shown(component.map(rung)),
             shown(component.map(|component| format!("{}/{}", component.ready, component.wanted))),
             shown(view.rows.and_then(|rows| rows.get(source)).map(i64::to_string)),
-            component.map(|component| decision(consumer, component)).unwrap_or_default(),
+            component
+                .map(|component| decision(consumer, component))
+                .unwrap_or_default(),
         ));
     }
     lines.push(view.status.summary.clone());
@@ -126,7 +140,12 @@ fn plain(view: &View<'_>) -> String {
         let _ = write!(text, "           {consumer}: lag {}", lag.join(", "));
         if let Some(component) = component(view.status, consumer) {
             let ComponentStatus { ready, wanted, .. } = component;
-            let _ = write!(text, "; rung {}; {ready}/{wanted} ready; {}", rung(component), decision(consumer, component));
+            let _ = write!(
+                text,
+                "; rung {}; {ready}/{wanted} ready; {}",
+                rung(component),
+                decision(consumer, component)
+            );
         }
         text.push('\n');
     }
@@ -141,7 +160,13 @@ fn component<'a>(status: &'a SyncPipelineStatus, name: &str) -> Option<&'a Compo
 fn rung(component: &ComponentStatus) -> String {
     let mut rungs = component.rungs.clone();
     rungs.dedup();
-    let shown = rungs.iter().map(|rung| if *rung == component.wanted { format!("({rung})") } else { rung.to_string() });
+    let shown = rungs.iter().map(|rung| {
+        if *rung == component.wanted {
+            format!("({rung})")
+        } else {
+            rung.to_string()
+        }
+    });
     format!("[{}]", shown.collect::<Vec<_>>().join(" "))
 }
 

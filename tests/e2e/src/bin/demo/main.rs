@@ -61,7 +61,8 @@ fn failed(error: &anyhow::Error) -> ExitCode {
 
 /// Ctrl-C, or the request of a supervisor to end. Where signals cannot be had, nothing is ever heard.
 async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {

@@ -51,8 +51,9 @@ impl Demo {
         let pipeline = pipeline::read(example)?;
         Ok(Demo {
             cluster: Cluster::connect(kubeconfig).await.context("connect to the cluster")?,
-            services: services::running()
-                .context("the data services are not running: run `cargo xtask demo`, or `cargo xtask services up` first")?,
+            services: services::running().context(
+                "the data services are not running: run `cargo xtask demo`, or `cargo xtask services up` first",
+            )?,
             names: Names::of(&pipeline)?,
             pipeline,
             phases,
@@ -63,9 +64,14 @@ impl Demo {
     /// Tells the story; answers whether every check holds.
     pub(crate) async fn run(&self) -> Result<bool> {
         let names = &self.names;
-        let step = self.progress.step(format!("apply SyncPipeline {}/{}", names.namespace, names.pipeline));
+        let step = self
+            .progress
+            .step(format!("apply SyncPipeline {}/{}", names.namespace, names.pipeline));
         Environment::create(&self.cluster, &names.namespace, &self.services).await?;
-        self.cluster.apply(&self.pipeline).await.context("apply the SyncPipeline")?;
+        self.cluster
+            .apply(&self.pipeline)
+            .await
+            .context("apply the SyncPipeline")?;
         step.done("");
 
         let step = self.progress.step("topics and pods");
@@ -77,7 +83,12 @@ impl Demo {
         let recorder = Recorder::start(&self.cluster, Arc::clone(&kafka), names);
         let step = self.progress.step("traffic");
         let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let plan = Plan { seed, phases: self.phases.clone(), mix: None, concurrency: 256 };
+        let plan = Plan {
+            seed,
+            phases: self.phases.clone(),
+            mix: None,
+            concurrency: 256,
+        };
         let generator = Generator::start(&self.cluster, names, &plan).await?;
         step.done(&format!("seed {seed}, {}", self.phases));
 
@@ -104,8 +115,12 @@ impl Demo {
     /// Removes what the demo made in the cluster. Topics and rows stay with the data services.
     pub(crate) async fn clean_up(&self) -> Result<()> {
         let names = &self.names;
-        let step = self.progress.step(format!("remove SyncPipeline and namespace {}", names.namespace));
-        self.cluster.delete::<SyncPipeline>(&names.namespace, &names.pipeline, DELETION).await?;
+        let step = self
+            .progress
+            .step(format!("remove SyncPipeline and namespace {}", names.namespace));
+        self.cluster
+            .delete::<SyncPipeline>(&names.namespace, &names.pipeline, DELETION)
+            .await?;
         self.cluster.delete_namespace(&names.namespace, DELETION).await?;
         step.done("");
         Ok(())
@@ -130,7 +145,13 @@ impl Demo {
             }
             let status = pipeline::status(&self.cluster, &self.names).await.unwrap_or_default();
             let lag = recorder.with(Recording::lag);
-            live.draw(&View { names: &self.names, status: &status, traffic: &traffic, lag: &lag, rows: rows.as_ref() });
+            live.draw(&View {
+                names: &self.names,
+                status: &status,
+                traffic: &traffic,
+                lag: &lag,
+                rows: rows.as_ref(),
+            });
             if traffic.finished {
                 let since = *over.get_or_insert_with(Instant::now);
                 let back = recorder.with(|recording| self.is_back(recording));

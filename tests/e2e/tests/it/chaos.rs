@@ -1,0 +1,137 @@
+//! Parts of a pipeline are killed in mid-burst: nothing is lost, nothing is twice, and it recovers by itself.
+
+use crate::world::{Case, with_pipeline};
+use ::e2e::eventually::eventually;
+use anyhow::{Context, Result, ensure};
+use contract::env;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt;
+use kube::api::{DeleteParams, ListParams};
+use std::path::Path;
+use std::time::Duration;
+
+const OPERATOR_NAMESPACE: &str = "syncpipeline-system";
+const OPERATOR: &str = "app.kubernetes.io/component=operator";
+/// Traffic in which something is killed, and the moment for it.
+const PHASES: &str = "before:4s@80x20,kill:16s@80x20";
+const KILL: &str = "kill";
+const SOON: Duration = Duration::from_secs(90);
+
+/// Sends a burst, does harm in the middle of it, and expects that everything is stored once and the pipeline is Ready.
+async fn survives(case: &Case, harm: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
+    let recorder = case.record();
+    let generator = case.traffic(PHASES, None).await?;
+    generator.reached(KILL, SOON).await?;
+    harm().await?;
+    let (progress, receipts) = case.answered(&generator, Duration::from_secs(240)).await?;
+    println!("traffic: {:?}, withheld {}", progress.total, progress.withheld);
+    case.all_stored_once(&receipts).await?;
+    let recording = case.back_at_least(&recorder).await?;
+    for consumer in case.names.topics_by_consumer().into_keys() {
+        println!("{consumer}: {:?}", recording.history(consumer));
+    }
+    case.ready().await
+}
+
+#[tokio::test]
+async fn the_operator_is_killed() {
+    with_pipeline(
+        "no-operator",
+        |_| {},
+        async |case| {
+            survives(case, async || {
+                let pods = case.cluster.api::<Pod>(OPERATOR_NAMESPACE);
+                let killed = pods.list(&ListParams::default().labels(OPERATOR)).await?;
+                let killed: Vec<String> = killed.iter().map(ResourceExt::name_any).collect();
+                ensure!(!killed.is_empty(), "there is no operator in {OPERATOR_NAMESPACE}");
+                for pod in &killed {
+                    pods.delete(pod, &DeleteParams::default().grace_period(0)).await?;
+                }
+                eventually("another operator runs", SOON, async || {
+                    let found = pods.list(&ListParams::default().labels(OPERATOR)).await?;
+                    let ready = found
+                        .iter()
+                        .filter(|pod| !killed.contains(&pod.name_any()))
+                        .any(is_ready);
+                    Ok(ready.then_some(()))
+                })
+                .await
+            })
+            .await
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_consumer_is_killed() {
+    with_pipeline(
+        "no-consumer",
+        |_| {},
+        async |case| {
+            survives(case, async || {
+                let group = case.names.group(contract::Source::Sms);
+                let marker = format!("{}={group}", env::KAFKA_CONSUMER_GROUP);
+                let pids = processes(&marker)?;
+                ensure!(!pids.is_empty(), "no process of this machine reads for {group}");
+                for pid in &pids {
+                    let killed = tokio::process::Command::new("kill")
+                        .args(["-9", &pid.to_string()])
+                        .status()
+                        .await?;
+                    ensure!(killed.success(), "process {pid} could not be killed");
+                }
+                eventually("the consumer runs again", SOON, async || {
+                    let again = processes(&marker)?;
+                    Ok(again.iter().any(|pid| !pids.contains(pid)).then_some(()))
+                })
+                .await
+            })
+            .await
+        },
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_broker_is_killed() {
+    with_pipeline(
+        "no-broker",
+        |_| {},
+        async |case| {
+            survives(case, async || {
+                services::kafka::kill9(0)?;
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                tokio::task::spawn_blocking(|| services::kafka::start(0)).await?
+            })
+            .await
+        },
+    )
+    .await;
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions
+        .into_iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+/// Processes of this machine with a variable in their environment: those in pods, too.
+fn processes(variable: &str) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("list processes")?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process may end while it is looked at.
+        let environment = std::fs::read(Path::new("/proc").join(entry.file_name()).join("environ")).unwrap_or_default();
+        if environment
+            .split(|byte| *byte == 0)
+            .any(|entry| entry == variable.as_bytes())
+        {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,7 @@
+//! The operator and whole pipelines on a real cluster, with a real Kafka and real stores.
+
+mod failures;
+mod lifecycle;
+mod records;
+mod refusals;
+mod scaling;

@@ -1,0 +1,88 @@
+//! The main job: a burst, the way up, and the way down.
+
+use crate::world::with_pipeline;
+use ::e2e::reaction::{median, wrong_steps};
+use anyhow::Result;
+use std::time::Duration;
+
+/// What the project promises, on the machine that runs this.
+const MEDIAN_REACTION: Duration = Duration::from_millis(1500);
+/// How old the lag may be that a step up answers.
+const DELAY: Duration = Duration::from_secs(3);
+
+#[tokio::test]
+async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
+    with_pipeline(
+        "scaling",
+        |pipeline| pipeline.spec.daily_active_users = 50_000,
+        async |case| {
+            let recorder = case.record();
+            let generator = case
+                .traffic("calm:5s@20,burst:12s@260x40,drain:5s@2,calm:30s@10", None)
+                .await?;
+            let (progress, receipts) = case.answered(&generator, Duration::from_secs(240)).await?;
+            println!("traffic: {:?}, withheld {}", progress.total, progress.withheld);
+            let recording = case.back_at_least(&recorder).await?;
+            case.all_stored_once(&receipts).await?;
+
+            let mut times = Vec::new();
+            for (consumer, reaction) in recording.reactions(&case.names, case.pipeline.spec.daily_active_users) {
+                println!(
+                    "measured: {consumer} above {}: {:?} (lag asked for {:?})",
+                    reaction.threshold, reaction.took, reaction.waited
+                );
+                times.extend(reaction.took);
+                assert!(
+                    reaction.took.is_some() || reaction.waited < DELAY,
+                    "{consumer}: a lag above {} for {:?} was not answered",
+                    reaction.threshold,
+                    reaction.waited
+                );
+            }
+            for (consumer, topics) in case.names.topics_by_consumer() {
+                let ladder = case.ladder(consumer);
+                let history = recording.history(consumer);
+                println!("{consumer}: {history:?}");
+                let top = ladder
+                    .judge(&history)
+                    .unwrap_or_else(|problem| panic!("{consumer}: {problem}; {history:?}"));
+                assert_eq!(
+                    Some(&top),
+                    ladder.rungs.last(),
+                    "{consumer} did not reach its highest rung: {history:?}"
+                );
+                let wrong = wrong_steps(&ladder, &topics, &recording.samples, recording.changes(consumer), DELAY);
+                assert!(
+                    wrong.is_empty(),
+                    "{consumer}: steps to another rung than the lag asked for: {wrong:?}"
+                );
+            }
+            let count = times.len();
+            let median = median(times).unwrap();
+            println!("measured: reaction to lag, median of {count}: {median:?}");
+            assert!(median <= MEDIAN_REACTION, "the median reaction took {median:?}");
+            check_decisions(&case.status().await?)
+        },
+    )
+    .await;
+}
+
+/// The status says what was decided last, and why.
+fn check_decisions(status: &operator::api::SyncPipelineStatus) -> Result<()> {
+    for component in status
+        .components
+        .iter()
+        .filter(|component| component.kind == "consumer")
+    {
+        let decision = component
+            .last_decision
+            .as_ref()
+            .unwrap_or_else(|| panic!("{} has no decision", component.name));
+        assert_eq!(decision.to, component.min, "{}: {decision:?}", component.name);
+        assert!(
+            decision.from > decision.to && !decision.reason.is_empty() && !decision.message.is_empty(),
+            "{decision:?}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! kubectl and helm, as a user runs them.
+
+use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
+use std::process::Stdio;
+use tokio::io::AsyncWriteExt;
+use tokio::process::Command;
+
+/// A file or folder of the checkout.
+pub(crate) fn in_checkout(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
+}
+
+/// What a program prints; its complaint as the error.
+pub(crate) async fn output(program: &str, arguments: &[&str]) -> Result<String> {
+    output_of(program, arguments, "").await
+}
+
+/// What kubectl says to a manifest; its complaint as the error.
+pub(crate) async fn kubectl_apply(manifest: &serde_json::Value) -> Result<String> {
+    output_of("kubectl", &["apply", "--filename=-"], &manifest.to_string()).await
+}
+
+async fn output_of(program: &str, arguments: &[&str], input: &str) -> Result<String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("run {program}: `cargo xtask test e2e` puts it on PATH"))?;
+    let mut stdin = child.stdin.take().context("no standard input")?;
+    stdin.write_all(input.as_bytes()).await?;
+    drop(stdin);
+    let output = child.wait_with_output().await?;
+    if !output.status.success() {
+        bail!(
+            "{program} {}: {}",
+            arguments.join(" "),
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
