@@ -28,7 +28,10 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
     let progress = Progress::new();
     environment::with(&demo.options, demo.keep, &progress, |environment| {
         let mut command = environment.binary("demo")?;
-        command.arg("--example").arg(&example).args(demo.keep.then_some("--keep"));
+        command
+            .arg("--example")
+            .arg(&example)
+            .args(demo.keep.then_some("--keep"));
         foreground::run(&mut command)
     })
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
-use host::progress::{Progress, Step};
+use host::progress::Progress;
 
 use crate::binaries::Binaries;
 use crate::{foreground, workspace};
@@ -26,11 +26,20 @@ pub(crate) struct Image {
     pub(crate) reference: String,
     /// The OCI archive, where buildah made one.
     pub(crate) archive: Option<PathBuf>,
+    /// How much the image holds, in bytes.
+    size: u64,
 }
 
 /// The images of one build.
 #[derive(Clone, Debug)]
 pub(crate) struct Images(BTreeMap<&'static str, Image>);
+
+impl Image {
+    /// Its size, as a person reads it.
+    pub(crate) fn size(&self) -> String {
+        megabytes(self.size)
+    }
+}
 
 impl Images {
     /// Reference of the image of this name.
@@ -48,12 +57,7 @@ impl Images {
 
     /// Builds archives with buildah, which needs no container engine; what is unchanged is not built again.
     pub(crate) fn archives(binaries: &Binaries, progress: &Progress) -> Result<Self> {
-        let images = NAMES.map(|name| {
-            progress.run(format!("image {name}"), |step| {
-                Ok((name, archive(name, binaries, step)?))
-            })
-        });
-        Ok(Self(images.into_iter().collect::<Result<_>>()?))
+        Self::build(progress, |name| archive(name, binaries))
     }
 
     /// Builds images with Docker and names them `<registry>/<name>`. On Linux it is given the binaries that cargo
@@ -61,12 +65,25 @@ impl Images {
     pub(crate) fn docker(binaries: &Binaries, registry: Option<&str>, progress: &Progress) -> Result<Self> {
         let registry = registry.unwrap_or(REPOSITORY);
         let binaries = cfg!(target_os = "linux").then_some(binaries);
-        let build = |name| {
-            progress.run(format!("image {name}"), |_| {
-                Ok((name, docker(name, binaries, registry)?))
-            })
-        };
-        Ok(Self(NAMES.map(build).into_iter().collect::<Result<_>>()?))
+        Self::build(progress, |name| docker(name, binaries, registry))
+    }
+
+    fn build(progress: &Progress, build: impl Fn(&'static str) -> Result<Image>) -> Result<Self> {
+        let step = progress.step("images");
+        let mut images = BTreeMap::new();
+        for name in NAMES {
+            step.update(name);
+            let image = build(name).with_context(|| format!("build image {name}"))?;
+            let (size, most) = (image.size(), megabytes(LARGEST));
+            ensure!(image.size <= LARGEST, "image {name} has {size}, more than {most}");
+            images.insert(name, image);
+        }
+        let sizes: Vec<String> = images
+            .iter()
+            .map(|(name, image)| format!("{name} {}", image.size()))
+            .collect();
+        step.done(&sizes.join(", "));
+        Ok(Self(images))
     }
 
     /// Pushes what Docker built to the registry in its name.
@@ -103,26 +120,16 @@ fn stage(name: &str, binaries: &Binaries) -> Result<PathBuf> {
         .arg(stage.join(name))
         .arg(binaries.path(name)?);
     host::run(&mut strip, &log())?;
-    let size = fs::metadata(stage.join(name))
-        .context("read the size of a binary")?
-        .len();
-    ensure!(
-        size <= LARGEST,
-        "image {name} would have {}, more than {}",
-        megabytes(size),
-        megabytes(LARGEST)
-    );
     Ok(stage)
 }
 
-fn archive(name: &'static str, binaries: &Binaries, step: &Step) -> Result<Image> {
+fn archive(name: &'static str, binaries: &Binaries) -> Result<Image> {
     let stage = stage(name, binaries)?;
     let binary = fs::read(stage.join(name)).context("read a staged binary")?;
     let containerfile = fs::read(workspace::path(CONTAINERFILE)).with_context(|| format!("read {CONTAINERFILE}"))?;
     let tag = host::cache::key_of(&[&binary, &containerfile]);
     let reference = format!("{REPOSITORY}/{name}:{tag}");
     let archive = folder().join(format!("{name}-{tag}.tar"));
-    step.update(&megabytes(binary.len() as u64));
     if !archive.exists() {
         remove_archives(name)?;
         buildah(name, &stage, &reference, &archive)?;
@@ -130,6 +137,7 @@ fn archive(name: &'static str, binaries: &Binaries, step: &Step) -> Result<Image
     Ok(Image {
         reference,
         archive: Some(archive),
+        size: binary.len() as u64,
     })
 }
 
@@ -201,17 +209,12 @@ fn docker(name: &'static str, binaries: Option<&Binaries>, registry: &str) -> Re
         .trim()
         .parse()
         .with_context(|| format!("read the size of image {name}"))?;
-    ensure!(
-        size <= LARGEST,
-        "image {name} has {}, more than {}",
-        megabytes(size),
-        megabytes(LARGEST)
-    );
     let reference = format!("{registry}/{name}:{tag}");
     foreground::output(Command::new("docker").args(["tag", id, &reference]))?;
     Ok(Image {
         reference,
         archive: None,
+        size,
     })
 }
 

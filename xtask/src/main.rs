@@ -163,9 +163,9 @@ fn build_images(load: Option<Loadable>, progress: &Progress) -> Result<()> {
         let archive = image
             .archive
             .as_ref()
-            .map(|archive| format!("  {}", archive.display()))
+            .map(|archive| format!(" {}", archive.display()))
             .unwrap_or_default();
-        println!("{}{archive}", image.reference);
+        println!("{} {}{archive}", image.reference, image.size());
     }
     Ok(())
 }

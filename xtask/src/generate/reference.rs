@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::{Context, Result};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// Renders the definition's versions as Markdown: a section for each object, a row for each field.
 pub(crate) fn markdown(crd: &Value) -> Result<String> {
@@ -34,9 +34,6 @@ pub(crate) fn markdown(crd: &Value) -> Result<String> {
             write!(page, ", `kubectl get {}`", short.join("`, `"))?;
         }
         page.push_str(".\n");
-        if let Some(description) = text(schema, "description") {
-            write!(page, "\n{description}\n")?;
-        }
         for part in ["spec", "status"] {
             if let Some(schema) = schema.pointer(&format!("/properties/{part}")) {
                 section(&mut page, part, schema)?;
@@ -165,12 +162,7 @@ fn explain(field: &Value) -> String {
             .collect();
         parts.push(format!("One of {}.", values.join(", ")));
     }
-    if let Some(object) = field.as_object() {
-        let limits = limits(object);
-        if !limits.is_empty() {
-            parts.push(format!("{}.", limits.join(", ")));
-        }
-    }
+    parts.extend(limits(field));
     let mut own_rules = String::new();
     // Rules of an object with a section of its own stand there.
     if !has_fields(field) && rules(&mut own_rules, field).is_ok() {
@@ -179,21 +171,28 @@ fn explain(field: &Value) -> String {
     parts.join(" ")
 }
 
-fn limits(field: &Map<String, Value>) -> Vec<String> {
-    const LIMITS: [(&str, &str); 8] = [
-        ("minimum", "at least"),
-        ("maximum", "at most"),
-        ("minLength", "characters at least"),
-        ("maxLength", "characters at most"),
-        ("minItems", "items at least"),
-        ("maxItems", "items at most"),
-        ("maxProperties", "entries at most"),
-        ("pattern", "matches"),
-    ];
-    LIMITS
-        .iter()
-        .filter_map(|(name, words)| Some(format!("{words} `{}`", cell(&inline(field.get(*name)?)))))
-        .collect()
+/// Bounds as sentences: `1 to 20 characters.`, `At most 16 items.`
+fn limits(field: &Value) -> Vec<String> {
+    let range = |least: &str, most: &str, unit: &str| {
+        let bound = |name: &str| field.get(name).map(inline);
+        match (bound(least), bound(most)) {
+            (Some(least), Some(most)) => Some(format!("{least} to {most}{unit}.")),
+            (Some(least), None) => Some(format!("At least {least}{unit}.")),
+            (None, Some(most)) => Some(format!("At most {most}{unit}.")),
+            (None, None) => None,
+        }
+    };
+    let pattern = text(field, "pattern").map(|pattern| format!("Matches `{}`.", cell(pattern)));
+    [
+        range("minimum", "maximum", ""),
+        range("minLength", "maxLength", " characters"),
+        range("minItems", "maxItems", " items"),
+        range("minProperties", "maxProperties", " entries"),
+        pattern,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn text<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
@@ -231,9 +230,9 @@ mod tests {
             "scope": "Namespaced",
             "names": {"kind": "Pipe", "shortNames": ["p"]},
             "versions": [{"name": "v1", "schema": {"openAPIV3Schema": {
-                "description": "A pipe.",
                 "properties": {"spec": {
                     "type": "object",
+                    "description": "A pipe.",
                     "required": ["size"],
                     "x-kubernetes-validations": [{"rule": "self.size > 0", "message": "size is positive"}],
                     "properties": {
@@ -252,17 +251,17 @@ mod tests {
 
 `apiVersion: example.dev/v1`, `kind: Pipe`, namespaced, `kubectl get p`.
 
-A pipe.
-
 ## spec
+
+A pipe.
 
 - size is positive
 
 | field | type | default | |
 |---|---|---|---|
-| `ends` | [list of object](#specends) |  | items at most `2`. |
+| `ends` | [list of object](#specends) |  | At most 2 items. |
 | `labels` | map of string |  |  |
-| `size` | integer | required | at least `1`. |
+| `size` | integer | required | At least 1. |
 | `wait` | string | `5m` |  |
 
 ## spec.ends[]
