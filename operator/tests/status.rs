@@ -1,0 +1,170 @@
+//! Observations → status, without a cluster.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus};
+use operator::api::{SyncPipeline, SyncPipelineStatus};
+use operator::kafka::KafkaError;
+use operator::kafka::topics::{ObservedTopic, ObservedTopics};
+use operator::scale::decide::{Decision, Reason};
+use operator::scale::follow::{Change, Seen, Snapshot};
+use operator::scale::lag::Lag;
+use operator::status::{Failure, Observations, status};
+use operator::{manifest, validate};
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(1_700_000_000 + seconds, 0).unwrap()
+}
+
+fn deployment(ready: i32, wanted: i32) -> Deployment {
+    Deployment {
+        spec: DeploymentSpec {
+            replicas: Some(wanted),
+            ..DeploymentSpec::default()
+        },
+        status: Some(DeploymentStatus {
+            replicas: Some(wanted),
+            ready_replicas: Some(ready),
+            ..DeploymentStatus::default()
+        }),
+        ..Deployment::default()
+    }
+}
+
+/// Everything as it should be.
+fn healthy() -> Observations {
+    let path = format!("{}/../examples/mobileforge.yaml", env!("CARGO_MANIFEST_DIR"));
+    let object: SyncPipeline = manifest::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let pipeline = validate::validate(&object).unwrap();
+    let topics = pipeline
+        .topics
+        .iter()
+        .map(|topic| ObservedTopic {
+            name: topic.name.clone(),
+            partitions: topic.partitions,
+            replication_factor: 1,
+            created: false,
+        })
+        .collect();
+    let seen = |lag: i64| Seen {
+        lag: Lag::Known(lag),
+        total: Lag::Known(lag + 1),
+        decision: Some(Decision {
+            wanted: 2,
+            exceeded: Some(0),
+            reason: Reason::Steady,
+            message: format!("lag {lag}"),
+        }),
+        changed: None,
+    };
+    Observations {
+        generation: Some(7),
+        pipeline: Some(pipeline),
+        topics: Some(ObservedTopics { brokers: 1, topics }),
+        deployments: BTreeMap::from([
+            ("mobileforge-producer".into(), deployment(2, 2)),
+            ("mobileforge-sms".into(), deployment(2, 2)),
+            ("mobileforge-events".into(), deployment(1, 1)),
+            ("mobileforge-common".into(), deployment(1, 1)),
+        ]),
+        lag: Some(Snapshot {
+            readers: BTreeMap::from([
+                ("sms".into(), seen(4)),
+                ("events".into(), seen(0)),
+                ("common".into(), seen(9)),
+            ]),
+            problem: None,
+        }),
+        failure: None,
+    }
+}
+
+fn condition<'a>(status: &'a SyncPipelineStatus, type_: &str) -> (&'a str, &'a str, i64) {
+    let found = status
+        .conditions
+        .iter()
+        .find(|condition| condition.type_ == type_)
+        .unwrap();
+    (
+        &found.status,
+        &found.reason,
+        found.last_transition_time.0.as_second() - at(0).timestamp(),
+    )
+}
+
+#[test]
+fn a_healthy_pipeline_says_where_everybody_is() {
+    let status = status(&SyncPipelineStatus::default(), &healthy(), at(0));
+    insta::assert_yaml_snapshot!("healthy", status);
+}
+
+#[test]
+fn the_same_observations_give_the_same_status_so_nothing_is_written() {
+    let first = status(&SyncPipelineStatus::default(), &healthy(), at(0));
+    assert_eq!(status(&first, &healthy(), at(3600)), first);
+}
+
+#[test]
+fn a_transition_time_moves_only_when_the_status_does() {
+    let first = status(&SyncPipelineStatus::default(), &healthy(), at(0));
+    let mut short = healthy();
+    short.deployments.insert("mobileforge-sms".into(), deployment(1, 2));
+    let second = status(&first, &short, at(10));
+    assert_eq!(condition(&second, "Ready"), ("False", "PodsNotReady", 10));
+    assert_eq!(condition(&second, "WorkloadsAvailable"), ("False", "PodsNotReady", 10));
+    assert_eq!(condition(&second, "TopicsReady"), ("True", "AllTopicsExist", 0));
+    assert_eq!(second.summary, "PodsNotReady: sms has 1 of 2 pods ready");
+}
+
+#[test]
+fn without_kafka_the_last_known_stays_and_the_reason_is_told() {
+    let first = status(&SyncPipelineStatus::default(), &healthy(), at(0));
+    let problem = KafkaError::KafkaUnreachable {
+        bootstrap_servers: "k:9092".into(),
+        problem: "refused".into(),
+    };
+    let mut away = healthy();
+    away.topics = None;
+    away.failure = Some(Failure {
+        reason: problem.reason(),
+        message: problem.to_string(),
+        of_topics: true,
+    });
+    away.lag = Some(Snapshot {
+        readers: BTreeMap::new(),
+        problem: Some(problem),
+    });
+    let second = status(&first, &away, at(10));
+    assert_eq!(second.topics, first.topics);
+    assert_eq!(second.lag, None);
+    for type_ in ["Ready", "TopicsReady", "ScalingActive"] {
+        assert_eq!(condition(&second, type_), ("False", "KafkaUnreachable", 10));
+    }
+    assert_eq!(condition(&second, "WorkloadsAvailable"), ("True", "AllAvailable", 0));
+}
+
+#[test]
+fn the_last_decision_survives_a_restart_of_the_operator() {
+    let mut scaled = healthy();
+    let lag = scaled.lag.as_mut().unwrap();
+    lag.readers.get_mut("sms").unwrap().changed = Some(Change {
+        time: at(5),
+        from: 2,
+        to: 8,
+        reason: Reason::LagAboveThreshold,
+        message: "lag 1200 of sms_batched is above 1000".into(),
+    });
+    let first = status(&SyncPipelineStatus::default(), &scaled, at(5));
+    let after_restart = status(&first, &healthy(), at(60));
+    let decision = after_restart
+        .components
+        .iter()
+        .find(|component| component.name == "sms")
+        .unwrap();
+    let decision = decision.last_decision.as_ref().unwrap();
+    assert_eq!(
+        (decision.from, decision.to, decision.reason.as_str()),
+        (2, 8, "LagAboveThreshold")
+    );
+}
