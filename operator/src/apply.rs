@@ -7,7 +7,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -17,6 +17,8 @@ use crate::plan::{Plan, naming};
 
 /// Field manager of everything but replicas.
 pub const FIELD_MANAGER: &str = "syncpipeline-operator";
+/// Field manager of the replicas that a Deployment starts with.
+const STARTER: &str = "syncpipeline-starter";
 /// Annotation with a digest of what was applied, so that a field taken out of the plan is noticed too.
 const APPLIED_ANNOTATION: &str = "syncpipeline.dev/applied";
 
@@ -71,6 +73,7 @@ pub async fn apply(
     };
     changes.extend(room.converge::<ServiceAccount>(&plan.accounts).await?);
     changes.extend(room.converge::<Service>(&plan.services).await?);
+    room.start_new_deployments(plan).await?;
     changes.extend(room.converge::<Deployment>(&plan.deployments).await?);
     changes.extend(room.converge::<HorizontalPodAutoscaler>(&plan.autoscalers).await?);
     Ok(changes)
@@ -144,6 +147,35 @@ impl Room<'_> {
             changes.push(format!("{kind} {name} deleted"));
         }
         Ok(changes)
+    }
+
+    /// Creates Deployments that are missing with the replicas they start with. The field then belongs to a
+    /// manager of its own, so that the applies that follow, which have no replicas, do not take it away.
+    async fn start_new_deployments(&self, plan: &Plan) -> Result<(), ApplyError> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), self.namespace);
+        let parameters = PostParams {
+            field_manager: Some(STARTER.to_owned()),
+            ..PostParams::default()
+        };
+        for deployment in &plan.deployments {
+            let name = deployment.name_any();
+            let refused = |source: kube::Error| ApplyError::ApplyRefused {
+                kind: "Deployment".to_owned(),
+                name: name.clone(),
+                source: Box::new(source),
+            };
+            if api.get_metadata_opt(&name).await.map_err(refused)?.is_some() {
+                continue;
+            }
+            let mut first = deployment.clone();
+            first.spec.replicas = plan.starts.get(&name).copied();
+            match api.create(&parameters, &first).await {
+                // Made by somebody else in this moment: the apply says whose it is.
+                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
+                other => drop(other.map_err(refused)?),
+            }
+        }
+        Ok(())
     }
 
     fn owns<K: Resource>(&self, object: &K) -> bool {

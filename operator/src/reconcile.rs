@@ -1,6 +1,6 @@
 //! The pass: resolve ─► validate ─► plan ─► topics ─► apply ─► observe ─► status.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,15 +13,16 @@ use tracing::{info, warn};
 
 use crate::api::SyncPipeline;
 use crate::apply::{self, ApplyError};
-use crate::kafka::{Clusters, KafkaError};
+use crate::kafka::topics::ObservedTopics;
+use crate::kafka::{Clusters, Connection, KafkaError};
 use crate::metrics::Metrics;
-use crate::plan::{Settings, plan};
+use crate::plan::{Plan, Settings, plan};
 use crate::report::Reporter;
 use crate::resolve::{ResolveError, resolve};
 use crate::scale::follow::Followers;
 use crate::scale::target;
 use crate::status::{Failure, Observations};
-use crate::validate::{InvalidSpec, validate};
+use crate::validate::{InvalidSpec, Pipeline, validate};
 
 /// How often a pipeline at rest is looked at, for changes that no watch tells: topics, Secrets.
 const REST: Duration = Duration::from_secs(30);
@@ -91,6 +92,9 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
         ..Observations::default()
     };
     let outcome = pass(&object, &context, &mut seen).await;
+    if let Err(error) = &outcome {
+        warn!(pipeline = %ObjectRef::from_obj(object.as_ref()), %error, "pass failed");
+    }
     seen.failure = outcome.as_ref().err().map(PassError::failure);
     context.reporter.observe(&object, &context.followers, &mut seen).await?;
     context.reporter.publish(&object, &seen, Utc::now()).await?;
@@ -113,29 +117,49 @@ async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations)
     let resolved = resolve(&context.client, object).await?;
     let plan = plan(&pipeline, &context.settings, &owner(object), &resolved.digests);
 
-    let topics = match context.clusters.get(&resolved.kafka).await {
-        Ok(cluster) => cluster.ensure_topics(&plan.topics, pipeline.environment).await,
-        Err(error) => Err(error),
-    };
-    if let Err(error) = &topics {
-        // A connection that fails is made anew next time: brokers and credentials change.
-        context.clusters.forget(&resolved.kafka).await;
-        warn!(pipeline = %ObjectRef::from_obj(object), %error, "topics");
+    let topics = ensure_topics(context, &resolved.kafka, &plan, &pipeline).await;
+    if let Err(error) = &topics
+        && !had_all_topics(object, &plan)
+    {
+        // Pods without their topics would only fail.
+        return Err(error.clone().into());
     }
-    let topics = topics?;
-    seen.topics = Some(topics.clone());
-    context.reporter.topics_created(object, &topics).await;
-
     let uid = object.uid().unwrap_or_default();
     let changes = apply::apply(&context.client, &pipeline.namespace, &pipeline.name, &uid, &plan).await?;
     if !changes.is_empty() {
         info!(pipeline = %ObjectRef::from_obj(object), ?changes, "applied");
     }
+    let topics = topics?;
+    seen.topics = Some(topics.clone());
+    context.reporter.topics_created(object, &topics).await;
     let target = target::of(&pipeline, &topics, resolved.kafka);
     context
         .followers
         .follow(&uid, ObjectRef::from_obj(object), object.object_ref(&()), target);
     Ok(())
+}
+
+async fn ensure_topics(
+    context: &Context,
+    connection: &Connection,
+    plan: &Plan,
+    pipeline: &Pipeline,
+) -> Result<ObservedTopics, KafkaError> {
+    let cluster = context.clusters.get(connection).await?;
+    let topics = cluster.ensure_topics(&plan.topics, pipeline.environment).await;
+    if topics.is_err() {
+        // A connection that fails is made anew next time: brokers and credentials change.
+        context.clusters.forget(connection).await;
+    }
+    topics
+}
+
+/// Whether an earlier pass saw every topic: then a Kafka that is away for a while does not stop the repair of
+/// pods and Services.
+fn had_all_topics(object: &SyncPipeline, plan: &Plan) -> bool {
+    let known = object.status.iter().flat_map(|status| &status.topics);
+    let known: BTreeSet<&str> = known.map(|topic| topic.name.as_str()).collect();
+    plan.topics.iter().all(|topic| known.contains(topic.name.as_str()))
 }
 
 /// When to look again: after a rest, or after a failure with growing waits.

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter as EventSource};
 use kube::runtime::reflector::{self, ObjectRef, Store};
-use kube::runtime::{WatchStreamExt, watcher};
+use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
 use kube::{Api, Client, ResourceExt};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -91,7 +91,17 @@ pub async fn run(settings: Settings, port: u16) -> Result<(), StartError> {
     });
 
     let mine = watcher::Config::default().labels(&naming::managed_selector());
-    let controller = Controller::new(pipelines, watcher::Config::default())
+    let (store, writer) = reflector::store();
+    // A status that was written is no reason for another pass.
+    let changed = watcher(pipelines, watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::annotations),
+            PredicateConfig::default(),
+        );
+    let controller = Controller::for_stream(changed, store)
         .owns(Api::<Deployment>::all(client.clone()), mine.clone())
         .owns(Api::<Service>::all(client.clone()), mine.clone())
         .owns(Api::<ServiceAccount>::all(client.clone()), mine.clone())

@@ -12,6 +12,8 @@ pub mod service;
 pub mod sizing;
 pub mod workload;
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
@@ -39,8 +41,10 @@ pub struct Plan {
     pub accounts: Vec<ServiceAccount>,
     /// Services of the APIs.
     pub services: Vec<Service>,
-    /// Deployments of all components. Those of readers have no replica count: it belongs to the scaler.
+    /// Deployments of all components, without replicas: those belong to the scaler or the autoscaler.
     pub deployments: Vec<Deployment>,
+    /// Replicas that a new Deployment starts with, by its name: from then on they belong to its scaler.
+    pub starts: BTreeMap<String, i32>,
     /// Autoscalers of the APIs.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
 }
@@ -53,10 +57,12 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
         accounts: vec![],
         services: vec![],
         deployments: vec![],
+        starts: BTreeMap::new(),
         autoscalers: vec![],
     };
     for producer in &pipeline.producers {
         let name = naming::Naming::new(pipeline, naming::PRODUCER, &producer.component.name, owner);
+        plan.starts.insert(name.object.clone(), producer.component.bounds.min);
         plan.accounts.push(account::service_account(&name, pipeline));
         plan.services.push(service::of_producer(&name, pipeline, producer));
         plan.deployments
