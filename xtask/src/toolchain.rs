@@ -1,9 +1,12 @@
 //! Programs that must be there before anything is built, checked all at once.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, bail};
+
+use crate::workspace;
 
 /// What building the workspace needs: native libraries of Kafka's client and the tools to compile them.
 const FOR_CARGO: &[(&str, &str)] = &[
@@ -19,8 +22,15 @@ const FOR_CARGO: &[(&str, &str)] = &[
 /// What images without a container engine need.
 const FOR_IMAGES: &[(&str, &str)] = &[("buildah", "buildah"), ("strip", "binutils")];
 
-/// The oldest Go that the modules of the embedded cluster and the data services accept.
-const OLDEST_GO: (u32, u32) = (1, 24);
+/// Go modules that are built, each with the Go it asks for.
+const GO_MODULES: [&str; 3] = [
+    "tests/cluster/kubernetes/go.mod",
+    "tests/cluster/metrics-server/go.mod",
+    "tests/services/ferretdb/go.mod",
+];
+
+/// From this Go on, an older one fetches the one that a module asks for, unless it was told to stay local.
+const FIRST_GO_THAT_FETCHES: (u32, u32) = (1, 21);
 
 /// What a command is going to do, and so what it needs.
 #[derive(Clone, Debug, Default)]
@@ -73,26 +83,39 @@ pub(crate) fn ensure(needs: Needs) -> Result<()> {
 }
 
 fn go_problem() -> Option<String> {
-    let (major, minor) = OLDEST_GO;
+    let modules = GO_MODULES
+        .iter()
+        .filter_map(|module| fs::read_to_string(workspace::path(module)).ok());
+    let (major, minor) = modules.filter_map(|module| wanted_go(&module)).max()?;
     let wanted = format!("Go {major}.{minor} or newer is needed (https://go.dev/dl)");
     let Some(go) = host::packages::find(Path::new("go")) else {
         return Some(format!("{wanted}: there is no `go` in PATH"));
     };
-    // In a folder without a go.mod, whose toolchain line would make an old Go report the version it would download.
     let output = Command::new(go)
-        .args(["env", "GOVERSION"])
+        .args(["env", "GOVERSION", "GOTOOLCHAIN"])
         .current_dir("/")
         .output()
         .ok()?;
-    let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    (go_version(&version)? < OLDEST_GO).then(|| format!("{wanted}: `go` is {version}"))
+    let output = String::from_utf8_lossy(&output.stdout);
+    let mut lines = output.lines();
+    let (text, toolchain) = (lines.next()?, lines.next().unwrap_or("local"));
+    let version = go_version(text)?;
+    let fetches = version >= FIRST_GO_THAT_FETCHES && toolchain != "local";
+    (version < (major, minor) && !fetches).then(|| format!("{wanted}: `go` is {text}"))
+}
+
+/// The version in a module's line `go 1.24.0`.
+fn wanted_go(module: &str) -> Option<(u32, u32)> {
+    module.lines().find_map(|line| numbers(line.strip_prefix("go ")?))
 }
 
 /// `go1.24.5` → (1, 24); a development version has no number and is taken as new enough.
 fn go_version(text: &str) -> Option<(u32, u32)> {
-    let mut numbers = text
-        .strip_prefix("go")?
-        .split(|character: char| !character.is_ascii_digit());
+    numbers(text.strip_prefix("go")?)
+}
+
+fn numbers(text: &str) -> Option<(u32, u32)> {
+    let mut numbers = text.split(|character: char| !character.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
 }
 
@@ -104,9 +127,19 @@ mod tests {
     fn go_versions_are_compared_as_numbers() {
         assert_eq!(go_version("go1.24.5"), Some((1, 24)));
         assert_eq!(go_version("go1.9"), Some((1, 9)));
-        assert!(go_version("go1.9") < Some(OLDEST_GO));
+        assert!(go_version("go1.9") < go_version("go1.24"));
         assert_eq!(go_version("go1.26rc1"), Some((1, 26)));
         assert_eq!(go_version("devel go1.27-abc"), None);
+        assert_eq!(
+            wanted_go("module m\n\ngo 1.24.0\n\ngodebug default=go1.24\n"),
+            Some((1, 24))
+        );
+        for module in GO_MODULES {
+            assert!(
+                wanted_go(&fs::read_to_string(workspace::path(module)).unwrap()).is_some(),
+                "{module}"
+            );
+        }
     }
 
     #[test]
