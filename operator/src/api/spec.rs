@@ -1,6 +1,9 @@
 //! What a user writes. Defaults that depend on nothing else stand here and become defaults of the CRD; those
 //! that depend on profile, environment or ladder are filled in by [`crate::validate`].
 
+// The derive of `KubeSchema` repeats each struct in a private place.
+#![allow(unreachable_pub)]
+
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

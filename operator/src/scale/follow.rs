@@ -208,6 +208,9 @@ struct ReaderState {
     patched: Option<(i32, Instant)>,
 }
 
+/// What a status shows of each reader, as far as it changes by itself.
+type Told = BTreeMap<String, (Lag, Option<Reason>)>;
+
 struct Follower {
     shared: Arc<Shared>,
     object: ObjectRef<SyncPipeline>,
@@ -219,8 +222,8 @@ struct Follower {
     /// Since when a group has been rebalancing.
     rebalancing: HashMap<String, Duration>,
     epoch: Instant,
-    /// When, and with what lags, the last reconcile was asked for.
-    told: Option<(Instant, BTreeMap<String, Lag>)>,
+    /// When, and with what lags and reasons, the last reconcile was asked for.
+    told: Option<(Instant, Told)>,
 }
 
 impl Follower {
@@ -295,7 +298,11 @@ impl Follower {
             changed |= patched;
             self.readers.insert(reader.component.clone(), state);
         }
-        let lags: BTreeMap<String, Lag> = seen.iter().map(|(name, seen)| (name.clone(), seen.lag)).collect();
+        let reason = |seen: &Seen| seen.decision.as_ref().map(|decision| decision.reason);
+        let shown: Told = seen
+            .iter()
+            .map(|(name, seen)| (name.clone(), (seen.lag, reason(seen))))
+            .collect();
         let problem_changed = {
             let Ok(mut snapshot) = self.snapshot.lock() else { return };
             let was = snapshot.problem.as_ref().map(KafkaError::reason);
@@ -306,9 +313,9 @@ impl Follower {
         let stale = self
             .told
             .as_ref()
-            .is_none_or(|(told, known)| told.elapsed() >= STATUS_INTERVAL && *known != lags);
+            .is_none_or(|(told, known)| told.elapsed() >= STATUS_INTERVAL && *known != shown);
         if changed || problem_changed || stale {
-            self.told = Some((Instant::now(), lags));
+            self.told = Some((Instant::now(), shown));
             // A full queue means that a reconcile is about to come anyway.
             let _ = self.shared.nudge.try_send(self.object.clone());
         }
