@@ -72,12 +72,12 @@ BEGIN
     IF to_regclass(format('%I.%I', schema_name, child)) IS NOT NULL THEN
         RETURN false;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('syncpipeline month'), hashtext(schema_name || '.' || child));
+    -- No new rows of this month may reach the default partition while its old ones are moved. It also makes those
+    -- wait who come second, and only after a lock does a session see for certain what others have created.
+    EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', schema_name, parent);
     IF to_regclass(format('%I.%I', schema_name, child)) IS NOT NULL THEN
         RETURN false;
     END IF;
-    -- No new rows of this month may reach the default partition while its old ones are moved.
-    EXECUTE format('LOCK TABLE %I.%I IN ACCESS EXCLUSIVE MODE', schema_name, parent);
     EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)',
         schema_name, child, schema_name, parent);
     EXECUTE format(

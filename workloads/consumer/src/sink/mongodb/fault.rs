@@ -5,12 +5,14 @@ use ::mongodb::error::{Error, ErrorKind, WriteFailure};
 
 /// The record is there already.
 pub const DUPLICATE_KEY: i32 = 11_000;
+/// Something in the server went wrong.
+const INTERNAL: i32 = 1;
 
 /// What to do about the error.
 pub fn of(error: &Error) -> Fault {
     match error.kind.as_ref() {
-        ErrorKind::Command(error) => of_code(error.code),
-        ErrorKind::Write(WriteFailure::WriteError(error)) => of_code(error.code),
+        ErrorKind::Command(error) => of_code(error.code, &error.message),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => of_code(error.code, &error.message),
         // The driver refuses a document before it is sent: too large, or not valid BSON.
         ErrorKind::Bson(_) | ErrorKind::InvalidArgument { .. } => Fault::Data,
         ErrorKind::Authentication { .. }
@@ -21,9 +23,11 @@ pub fn of(error: &Error) -> Fault {
     }
 }
 
-/// What to do about an error with this code.
-pub fn of_code(code: i32) -> Fault {
+/// What to do about an error with this code and message.
+pub fn of_code(code: i32, message: &str) -> Fault {
     match code {
+        // FerretDB stores in PostgreSQL, and passes on that one's refusal of a value as an internal error.
+        INTERNAL if message.contains("(SQLSTATE 22") || message.contains("(SQLSTATE 54") => Fault::Data,
         // BadValue, FailedToParse, TypeMismatch, Overflow, DollarPrefixedFieldName, DottedFieldName, EmptyFieldName,
         // DocumentValidationFailure, BSONObjectTooLarge, KeyTooLong, and a path too deep.
         2 | 9 | 14 | 15 | 52 | 56 | 57 | 121 | 10_334 | 17_280 | 17_419 | 17_420 => Fault::Data,
@@ -51,7 +55,7 @@ pub fn describe(error: &Error) -> String {
 /// A code in words. The server's message quotes the document where the fault is with the data.
 pub fn describe_code(code: i32, name: Option<&str>, message: &str) -> String {
     let name = name.filter(|name| !name.is_empty()).unwrap_or("error");
-    match of_code(code) {
+    match of_code(code, message) {
         Fault::Data => format!("{name} ({code}): the document cannot be stored"),
         Fault::Passing | Fault::Setup => format!("{name} ({code}): {message}"),
     }
@@ -69,9 +73,21 @@ mod tests {
             (Fault::Passing, &[6, 91, 112, 189, 10_107, 0]),
         ] {
             for code in codes {
-                assert_eq!(of_code(*code), fault, "{code}");
+                assert_eq!(of_code(*code, ""), fault, "{code}");
             }
         }
+    }
+
+    #[test]
+    fn a_refusal_by_the_database_behind_is_one_of_data() {
+        assert_eq!(
+            of_code(1, "ERROR: unsupported Unicode escape sequence (SQLSTATE 22P05)"),
+            Fault::Data
+        );
+        assert_eq!(
+            of_code(1, "FATAL: the database system is starting up (SQLSTATE 57P03)"),
+            Fault::Passing
+        );
     }
 
     #[test]

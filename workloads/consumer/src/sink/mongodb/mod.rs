@@ -14,7 +14,7 @@ use crate::{
 };
 use ::mongodb::{
     Client, Collection, Database,
-    bson::{Document, RawDocumentBuf, doc},
+    bson::doc,
     error::Error,
     options::{AuthMechanism, ClientOptions, Credential, ServerAddress},
 };
@@ -61,12 +61,8 @@ impl Mongodb {
             .map_err(store_error)
     }
 
-    fn collection(&self, source: Source) -> Collection<RawDocumentBuf> {
+    fn collection<T: Send + Sync>(&self, source: Source) -> Collection<T> {
         self.database.collection(source.name())
-    }
-
-    async fn command(&self, command: Document) -> Result<Document, Error> {
-        self.bounded(async { self.database.run_command(command).await }).await
     }
 
     /// One operation: a wait for a connection's turn, then the operation, each within its limit.

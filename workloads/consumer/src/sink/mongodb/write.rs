@@ -21,40 +21,97 @@ use futures::{StreamExt, TryStreamExt, stream};
 const CHUNK: usize = 1_000;
 /// Commands of one reader at a time.
 const CONCURRENCY: usize = 4;
+/// Replacements of one reader at a time. Each is a command of its own: FerretDB keeps a connection to its database
+/// busy for each update of a command and, after an update that fails, leaves out the rest.
+const REPLACEMENTS: usize = 8;
 
 /// A row that MongoDB cannot store, by its place in the input, with the reason.
 pub type Refused = (usize, String);
+
+/// What an insertion left to be done.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Left {
+    /// Rows whose id is there already, by their place.
+    existing: Vec<usize>,
+    /// Rows that cannot be stored.
+    refused: Vec<Refused>,
+}
+
+impl Left {
+    /// Takes over what a part of the rows left, which began at `start`.
+    fn extend(&mut self, start: usize, part: Left) {
+        self.existing
+            .extend(part.existing.into_iter().map(|index| start + index));
+        self.refused
+            .extend(part.refused.into_iter().map(|(index, reason)| (start + index, reason)));
+    }
+}
 
 impl Mongodb {
     /// Writes rows of `source`, each record id once. Rows that cannot be stored are left out and named. Writing a
     /// row again changes nothing, so a failed call is simply repeated.
     pub async fn write(&self, source: Source, rows: &[&Row]) -> Result<Vec<Refused>, StoreError> {
         let chunks = rows.chunks(CHUNK).enumerate().map(|(number, chunk)| async move {
-            let refused = isolate_chunk(self, source, chunk).await?;
-            Ok::<_, StoreError>(
-                refused
-                    .into_iter()
-                    .map(move |(index, reason)| (number * CHUNK + index, reason)),
-            )
+            Ok::<_, StoreError>((number * CHUNK, self.insert_chunk(source, chunk).await?))
         });
-        let refused: Vec<_> = stream::iter(chunks).buffer_unordered(CONCURRENCY).try_collect().await?;
-        Ok(refused.into_iter().flatten().collect())
+        let mut left = Left::default();
+        let parts: Vec<(usize, Left)> = stream::iter(chunks).buffer_unordered(CONCURRENCY).try_collect().await?;
+        for (start, part) in parts {
+            left.extend(start, part);
+        }
+        let Left { existing, mut refused } = left;
+        if source.storage() == Storage::VersionedUpsert {
+            let replacements = existing.iter().map(|index| async move {
+                let outcome = self.replace_older(source, rows[*index]).await?;
+                Ok::<_, StoreError>(outcome.map(|reason| (*index, reason)))
+            });
+            let outcomes: Vec<Option<Refused>> = stream::iter(replacements)
+                .buffer_unordered(REPLACEMENTS)
+                .try_collect()
+                .await?;
+            refused.extend(outcomes.into_iter().flatten());
+        }
+        Ok(refused)
     }
 
-    /// Unordered inserts: what is there already stays as it is.
-    async fn insert(&self, source: Source, rows: &[&Row]) -> Result<Vec<Refused>, Error> {
+    /// Servers name the guilty documents or refuse the whole command; in the second case they are found by halving.
+    async fn insert_chunk(&self, source: Source, rows: &[&Row]) -> Result<Left, StoreError> {
+        let mut left = Left::default();
+        let found = isolate(rows.len(), async |range| {
+            match self.insert(source, &rows[range.clone()]).await {
+                Ok(part) => {
+                    left.extend(range.start, part);
+                    Ok(None)
+                }
+                Err(error) if is_duplicate(&error) && range.len() == 1 => {
+                    left.existing.push(range.start);
+                    Ok(None)
+                }
+                Err(error) if is_duplicate(&error) || fault::of(&error) == Fault::Data => {
+                    Ok(Some(fault::describe(&error)))
+                }
+                Err(error) => Err(store_error(error)),
+            }
+        })
+        .await?;
+        left.refused.extend(found);
+        Ok(left)
+    }
+
+    /// Unordered: what is there already stays as it is.
+    async fn insert(&self, source: Source, rows: &[&Row]) -> Result<Left, Error> {
         let documents = rows.iter().map(|row| RawDocumentBuf::try_from(&document::of(row)));
         let documents: Vec<RawDocumentBuf> = documents.collect::<Result<_, _>>()?;
-        let collection = self.collection(source);
+        let collection = self.collection::<RawDocumentBuf>(source);
         let outcome = self
             .bounded(async { collection.insert_many(documents).ordered(false).await })
             .await;
         match outcome {
-            Ok(_) => Ok(Vec::new()),
+            Ok(_) => Ok(Left::default()),
             Err(error) => match error.kind.as_ref() {
                 ErrorKind::InsertMany(failure) if failure.write_concern_error.is_none() => {
                     let errors = failure.write_errors.iter().flatten();
-                    refusals(errors.map(|error| (error.index, error.code, error.code_name.as_deref(), &*error.message)))
+                    left(errors.map(|error| (error.index, error.code, error.code_name.as_deref(), &*error.message)))
                         .ok_or(error)
                 }
                 _ => Err(error),
@@ -62,68 +119,20 @@ impl Mongodb {
         }
     }
 
-    /// Upserts that replace a document only by a newer version. Where the stored one is newer or the same, the
-    /// filter finds nothing, and the insert that follows fails on the key: so be it.
-    async fn upsert(&self, source: Source, rows: &[&Row]) -> Result<Vec<Refused>, Error> {
-        let updates: Vec<Document> = rows
-            .iter()
-            .map(|row| {
-                doc! {
-                    "q": {"_id": row.id.to_string(), document::VERSION: {"$lt": document::version(row)}},
-                    "u": document::of(row),
-                    "upsert": true,
-                    "multi": false,
-                }
-            })
-            .collect();
-        let answer = self
-            .command(doc! {"update": source.name(), "updates": updates, "ordered": false})
-            .await?;
-        if let Some(concern) = answer.get("writeConcernError") {
-            return Err(Error::custom(format!("write concern: {concern}")));
-        }
-        let errors = answer.get_array("writeErrors").map(Vec::as_slice).unwrap_or_default();
-        let errors = errors.iter().filter_map(|error| error.as_document()).map(|error| {
-            let index = number(error, "index")
-                .and_then(|index| usize::try_from(index).ok())
-                .unwrap_or_default();
-            let code = number(error, "code")
-                .and_then(|code| i32::try_from(code).ok())
-                .unwrap_or_default();
-            (
-                index,
-                code,
-                error.get_str("codeName").ok(),
-                error.get_str("errmsg").unwrap_or_default(),
-            )
-        });
-        refusals(errors).ok_or_else(|| Error::custom("some updates failed for a reason that passes".to_owned()))
-    }
-}
-
-/// Servers name the guilty documents or refuse the whole command; in the second case they are found by halving.
-async fn isolate_chunk(mongodb: &Mongodb, source: Source, rows: &[&Row]) -> Result<Vec<Refused>, StoreError> {
-    let mut named: Vec<Refused> = Vec::new();
-    let found = isolate(rows.len(), async |range| {
-        let slice = &rows[range.clone()];
-        let outcome = match source.storage() {
-            Storage::Append => mongodb.insert(source, slice).await,
-            Storage::VersionedUpsert => mongodb.upsert(source, slice).await,
-        };
+    /// Replaces a document that is there, unless it is newer or the same. A reason comes back where the new one
+    /// cannot be stored.
+    async fn replace_older(&self, source: Source, row: &Row) -> Result<Option<String>, StoreError> {
+        let older = doc! {"_id": row.id.to_string(), (document::VERSION): {"$lt": document::version(row)}};
+        let collection = self.collection::<Document>(source);
+        let outcome = self
+            .bounded(async { collection.replace_one(older, document::of(row)).await })
+            .await;
         match outcome {
-            Ok(refused) => {
-                named.extend(refused.into_iter().map(|(index, reason)| (range.start + index, reason)));
-                Ok(None)
-            }
-            Err(error) if is_duplicate(&error) && slice.len() == 1 => Ok(None),
-            Err(error) if is_duplicate(&error) => Ok(Some(String::new())),
+            Ok(_) => Ok(None),
             Err(error) if fault::of(&error) == Fault::Data => Ok(Some(fault::describe(&error))),
             Err(error) => Err(store_error(error)),
         }
-    })
-    .await?;
-    named.extend(found);
-    Ok(named)
+    }
 }
 
 /// Some servers answer a whole command with the error of one of its documents.
@@ -131,25 +140,19 @@ fn is_duplicate(error: &Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == DUPLICATE_KEY)
 }
 
-/// The rows that these errors are about, without those that are stored already; `None` when an error is not about a
-/// row at all.
-fn refusals<'a>(errors: impl Iterator<Item = (usize, i32, Option<&'a str>, &'a str)>) -> Option<Vec<Refused>> {
-    errors
-        .filter(|(_, code, ..)| *code != DUPLICATE_KEY)
-        .map(|(index, code, name, message)| match fault::of_code(code) {
-            Fault::Data => Some((index, fault::describe_code(code, name, message))),
-            Fault::Passing | Fault::Setup => None,
-        })
-        .collect()
-}
-
-/// Servers differ in the width of their integers.
-fn number(document: &Document, field: &str) -> Option<i64> {
-    let value = document.get(field)?;
-    value
-        .as_i64()
-        .or_else(|| value.as_i32().map(i64::from))
-        .or_else(|| value.as_f64().map(|value| value as i64))
+/// What these errors leave to be done; `None` when one of them is not about a row at all.
+fn left<'a>(errors: impl Iterator<Item = (usize, i32, Option<&'a str>, &'a str)>) -> Option<Left> {
+    let mut left = Left::default();
+    for (index, code, name, message) in errors {
+        if code == DUPLICATE_KEY {
+            left.existing.push(index);
+        } else if fault::of_code(code, message) == Fault::Data {
+            left.refused.push((index, fault::describe_code(code, name, message)));
+        } else {
+            return None;
+        }
+    }
+    Some(left)
 }
 
 #[cfg(test)]
@@ -162,18 +165,22 @@ mod tests {
             (0, DUPLICATE_KEY, None, ""),
             (3, 10_334, Some("BSONObjectTooLarge"), "secret"),
         ];
+        let refused = vec![(
+            3,
+            "BSONObjectTooLarge (10334): the document cannot be stored".to_owned(),
+        )];
         assert_eq!(
-            refusals(errors.into_iter()),
-            Some(vec![(
-                3,
-                "BSONObjectTooLarge (10334): the document cannot be stored".to_owned()
-            )])
+            left(errors.into_iter()),
+            Some(Left {
+                existing: vec![0],
+                refused
+            })
         );
     }
 
     #[test]
     fn one_error_that_is_not_about_a_row_fails_the_whole() {
         let errors = [(0, DUPLICATE_KEY, None, ""), (3, 189, None, "stepped down")];
-        assert_eq!(refusals(errors.into_iter()), None);
+        assert_eq!(left(errors.into_iter()), None);
     }
 }

@@ -1,0 +1,159 @@
+//! Processes that end in the middle of their work.
+
+use crate::{load::Load, stage::Stage, stored::Stored, wait};
+use anyhow::{Result, ensure};
+use contract::{Source, metric};
+use std::time::Duration;
+
+const BOTH: &[Source] = &[Source::Sms, Source::Events];
+
+/// Loads both sources in the background until told to stop, while `disturb` does its worst.
+async fn under_load(stage: &Stage, disturb: impl AsyncFnOnce() -> Result<()>) -> Result<Load> {
+    let mut load = Load::new(stage)?;
+    let mut disturbed = std::pin::pin!(disturb());
+    loop {
+        tokio::select! {
+            outcome = &mut disturbed => {
+                outcome?;
+                break;
+            }
+            loaded = async {
+                load.upload(Source::Sms, 10, 25).await?;
+                load.upload(Source::Events, 1, 250).await?;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                anyhow::Ok(())
+            } => loaded?,
+        }
+    }
+    Ok(load)
+}
+
+async fn until_stored(stored: &Stored, more: u64) -> Result<()> {
+    let before = stored.count(Source::Sms).await.unwrap_or_default();
+    wait::until("some records are stored", Duration::from_secs(60), async || {
+        let count = stored.count(Source::Sms).await?;
+        Ok((count < before + more).then(|| format!("{count} of {}", before + more)))
+    })
+    .await
+}
+
+/// `kill -9`, three times, then a last reader that works off the rest.
+pub(crate) async fn a_reader_killed_in_mid_load(stage: Stage) -> Result<()> {
+    let stored = Stored::of(&stage)?;
+    let load = under_load(&stage, async || {
+        for _ in 0..3 {
+            let reader = stage.start_ready(BOTH).await?;
+            until_stored(&stored, 1_000).await?;
+            reader.kill9()?;
+        }
+        Ok(())
+    })
+    .await?;
+    let reader = stage.start_ready(BOTH).await?;
+    stage.until_no_lag(BOTH).await?;
+    stored.ensure_exactly(&load.expected).await?;
+    reader.terminate().await
+}
+
+/// A second reader joins, the first leaves, a third joins, the second is killed.
+pub(crate) async fn readers_come_and_go_under_load(stage: Stage) -> Result<()> {
+    let stored = Stored::of(&stage)?;
+    let (mut last, mut fenced) = (None, 0.0);
+    let load = under_load(&stage, async || {
+        let first = stage.start_ready(BOTH).await?;
+        until_stored(&stored, 500).await?;
+        let second = stage.start_ready(BOTH).await?;
+        until_shared(&[&first, &second]).await?;
+        until_stored(&stored, 500).await?;
+        fenced += first.metric(metric::CONSUMER_FENCED, "").await?;
+        first.terminate().await?;
+        until_shared(&[&second]).await?;
+        until_stored(&stored, 500).await?;
+        let third = stage.start_ready(BOTH).await?;
+        until_shared(&[&second, &third]).await?;
+        until_stored(&stored, 500).await?;
+        fenced += second.metric(metric::CONSUMER_FENCED, "").await?;
+        second.kill9()?;
+        until_shared(&[&third]).await?;
+        until_stored(&stored, 500).await?;
+        last = Some(third);
+        Ok(())
+    })
+    .await?;
+    stage.until_no_lag(BOTH).await?;
+    stored.ensure_exactly(&load.expected).await?;
+    if let Some(third) = &last {
+        fenced += third.metric(metric::CONSUMER_FENCED, "").await?;
+    }
+    println!("       fenced batches: {fenced}");
+    Ok(())
+}
+
+/// All eight partitions are assigned, evenly.
+async fn until_shared(readers: &[&crate::reader::Reader]) -> Result<()> {
+    wait::until("partitions are shared", Duration::from_secs(60), async || {
+        let mut shares = Vec::new();
+        for reader in readers {
+            shares.push(reader.metric(metric::CONSUMER_PARTITIONS, "").await?);
+        }
+        let share = 8.0 / readers.len() as f64;
+        Ok(shares.iter().any(|one| *one != share).then(|| format!("{shares:?}")))
+    })
+    .await
+}
+
+/// PostgreSQL, and with it the MongoDB protocol, which stores there; then the MongoDB protocol alone.
+pub(crate) async fn databases_killed_in_mid_load(stage: Stage) -> Result<()> {
+    let stored = Stored::of(&stage)?;
+    let mut reader = None;
+    let load = under_load(&stage, async || {
+        let one = stage.start_ready(BOTH).await?;
+        until_stored(&stored, 1_000).await?;
+        services::postgres::kill9()?;
+        one.until_not_ready("mongodb").await?;
+        services::postgres::start()?;
+        one.until_ready().await?;
+        until_stored(&stored, 1_000).await?;
+        services::ferretdb::kill9()?;
+        one.until_not_ready("mongodb").await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        services::ferretdb::start()?;
+        one.until_ready().await?;
+        until_stored(&stored, 1_000).await?;
+        reader = Some(one);
+        Ok(())
+    })
+    .await?;
+    stage.until_no_lag(BOTH).await?;
+    stored.ensure_exactly(&load.expected).await?;
+    if let Some(reader) = reader {
+        let retries = reader.metric(metric::CONSUMER_RETRIES, "").await?;
+        ensure!(retries > 0.0, "the faults did not reach the reader");
+        reader.terminate().await?;
+    }
+    Ok(())
+}
+
+/// The only broker, for a while.
+pub(crate) async fn kafka_killed_in_mid_load(stage: Stage) -> Result<()> {
+    let stored = Stored::of(&stage)?;
+    let mut reader = None;
+    let load = under_load(&stage, async || {
+        let one = stage.start_ready(BOTH).await?;
+        until_stored(&stored, 1_000).await?;
+        services::kafka::kill9(0)?;
+        one.until_not_ready("kafka").await?;
+        tokio::task::spawn_blocking(|| services::kafka::start(0)).await??;
+        one.until_ready().await?;
+        until_stored(&stored, 1_000).await?;
+        reader = Some(one);
+        Ok(())
+    })
+    .await?;
+    stage.until_no_lag(BOTH).await?;
+    stored.ensure_exactly(&load.expected).await?;
+    match reader {
+        Some(reader) => reader.terminate().await,
+        None => Ok(()),
+    }
+}

@@ -1,0 +1,37 @@
+//! What must hold, on real services.
+
+mod faults;
+mod identity;
+mod poison;
+mod storing;
+mod topics;
+
+use crate::stage::Stage;
+use anyhow::Result;
+use futures::future::LocalBoxFuture;
+
+type Scenario = fn(Stage) -> LocalBoxFuture<'static, Result<()>>;
+
+macro_rules! scenarios {
+    ($($module:ident :: $name:ident),+ $(,)?) => {
+        /// Every scenario, by name.
+        pub(crate) const ALL: [(&str, Scenario); [$(stringify!($name)),+].len()] =
+            [$((stringify!($name), |stage| Box::pin($module::$name(stage)))),+];
+    };
+}
+
+scenarios![
+    storing::all_sources_are_stored,
+    storing::many_replicas_start_at_once,
+    identity::a_replay_changes_nothing,
+    identity::a_record_sent_again_is_stored_once,
+    identity::a_newer_version_replaces_an_older_one,
+    poison::what_postgresql_refuses_is_dead_lettered,
+    poison::what_mongodb_refuses_is_dead_lettered,
+    faults::a_reader_killed_in_mid_load,
+    faults::readers_come_and_go_under_load,
+    faults::databases_killed_in_mid_load,
+    faults::kafka_killed_in_mid_load,
+    topics::a_recreated_topic_is_read_from_its_start,
+    storing::rate_of_a_backlog,
+];

@@ -1,0 +1,121 @@
+//! Records that cannot be stored.
+
+use crate::{
+    load::{Load, envelope, record},
+    stage::Stage,
+    stored::Stored,
+};
+use anyhow::{Context, Result, ensure};
+use chrono::Utc;
+use contract::{Source, header, metric};
+use rdkafka::{
+    Message,
+    message::{Headers, OwnedMessage},
+};
+use serde_json::json;
+use std::collections::BTreeMap;
+
+/// Only the database can tell that it has no U+0000 in text.
+pub(crate) async fn what_postgresql_refuses_is_dead_lettered(stage: Stage) -> Result<()> {
+    let refusal = "SQLSTATE 22021: text that is not valid in the database's encoding, such as U+0000";
+    poisoned(stage, "contacts", refusal).await
+}
+
+/// The MongoDB protocol's server, asked first, does not take it either; MongoDB itself would.
+pub(crate) async fn what_mongodb_refuses_is_dead_lettered(stage: Stage) -> Result<()> {
+    poisoned(stage, "*", "InternalError (1): the document cannot be stored").await
+}
+
+/// A message that is no envelope, a record with a wrong field, and two that a store refuses; the rest of their batch
+/// is stored.
+async fn poisoned(stage: Stage, mongodb_sources: &str, refusal: &str) -> Result<()> {
+    let mut load = Load::new(&stage)?;
+    load.upload(Source::Sms, 20, 25).await?;
+    let no_envelope = ("user-1".to_owned(), b"{\"v\": 1, \"tenant\"".to_vec());
+    let mixed = envelope(
+        "user-2",
+        Utc::now(),
+        vec![
+            record(Source::Sms, 900_000),
+            json!({"id": "bad", "timestamp": 0, "sender": 7, "body": "b"}),
+        ],
+    );
+    let mixed = ("user-2".to_owned(), mixed.encode(Source::Sms));
+    let refused = envelope(
+        "user\u{0}3",
+        Utc::now(),
+        vec![record(Source::Sms, 900_001), record(Source::Sms, 900_002)],
+    );
+    let refused = ("user-3".to_owned(), refused.encode(Source::Sms));
+    load.send(Source::Sms, vec![no_envelope.clone(), mixed.clone(), refused.clone()])
+        .await?;
+    load.upload(Source::Sms, 20, 25).await?;
+
+    let changes = [(contract::env::MONGODB_ENABLED_SOURCES, mongodb_sources.to_owned())];
+    let reader = stage.start(&[Source::Sms], &changes)?;
+    reader.until_ready().await?;
+    stage.until_no_lag(&[Source::Sms]).await?;
+    let stored = Stored::of(&stage)?;
+    ensure!(
+        stored.count(Source::Sms).await? == 1_001,
+        "the rest of the batch is stored"
+    );
+    ensure!(reader.metric(metric::CONSUMER_RECORDS, "outcome=\"stored\"").await? == 1_001.0);
+    ensure!(reader.metric(metric::CONSUMER_RECORDS, "dead_lettered").await? == 4.0);
+    ensure!(reader.metric(metric::CONSUMER_RECORDS, "duplicate").await? == 0.0);
+
+    let letters = stage.read_all(&header::dead_letter_topic(&stage.topic(Source::Sms)))?;
+    ensure!(letters.len() == 4, "{} dead letters", letters.len());
+    let mut found = Vec::new();
+    for letter in &letters {
+        let headers = headers(letter)?;
+        let get = |name: &str| headers.get(name).map(String::as_str).unwrap_or_default();
+        let (key, value) = (letter.key().context("no key")?, letter.payload().context("no value")?);
+        let original = [&no_envelope, &mixed, &refused]
+            .iter()
+            .position(|(user, message)| key == user.as_bytes() && value == message.as_slice())
+            .context("key and value are not those of the original message")?;
+        ensure!(get(header::TOPIC) == stage.topic(Source::Sms));
+        ensure!(get(header::STAGE) == "consumer");
+        ensure!(get(header::ATTEMPT) == "1");
+        ensure!(!get(header::TIMESTAMP).is_empty());
+        let place = format!("/{}/{}/", get(header::PARTITION), get(header::OFFSET));
+        ensure!(get(header::DELIVERY_ID).contains(&place), "{headers:?}");
+        found.push((
+            original,
+            headers.get(header::INDEX).cloned(),
+            get(header::ERROR_CLASS).to_owned(),
+            get(header::ERROR).to_owned(),
+        ));
+    }
+    found.sort();
+    let letter = |original, index: Option<&str>, class: &str, error: &str| {
+        (original, index.map(str::to_owned), class.to_owned(), error.to_owned())
+    };
+    let expected = [
+        letter(
+            0,
+            None,
+            "decode",
+            "not an envelope: the JSON ends too early at line 1 column 17",
+        ),
+        letter(1, Some("1"), "validation", "sender: must be a non-empty string"),
+        letter(2, Some("0"), "data", refusal),
+        letter(2, Some("1"), "data", refusal),
+    ];
+    ensure!(found == expected, "{found:#?}");
+    Ok(())
+}
+
+fn headers(letter: &OwnedMessage) -> Result<BTreeMap<String, String>> {
+    let headers = letter.headers().context("no headers")?;
+    headers
+        .iter()
+        .map(|header| {
+            Ok((
+                header.key.to_owned(),
+                String::from_utf8(header.value.unwrap_or_default().to_vec())?,
+            ))
+        })
+        .collect()
+}

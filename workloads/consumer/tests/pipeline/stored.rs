@@ -1,0 +1,126 @@
+//! What the stores hold.
+
+use crate::{load::Expected, stage::Stage};
+use anyhow::{Result, ensure};
+use contract::{RecordId, Source};
+use futures::TryStreamExt;
+use mongodb::{
+    bson::{Document, doc},
+    options::{AuthMechanism, ClientOptions, Credential, ServerAddress},
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
+use std::collections::BTreeSet;
+
+pub(crate) struct Stored {
+    options: PgConnectOptions,
+    schema: String,
+    documents: mongodb::Database,
+}
+
+impl Stored {
+    pub(crate) fn of(stage: &Stage) -> Result<Stored> {
+        let postgres = &stage.running.postgres;
+        let options = PgConnectOptions::new_without_pgpass()
+            .host(&postgres.address.ip().to_string())
+            .port(postgres.address.port())
+            .username(&postgres.username)
+            .password(&postgres.password)
+            .database("sync_db");
+        let mongodb = &stage.running.mongodb;
+        let credential = Credential::builder()
+            .username(mongodb.username.clone())
+            .password(mongodb.password.clone())
+            .mechanism(AuthMechanism::Plain)
+            .source("$external".to_owned())
+            .build();
+        let host = ServerAddress::Tcp {
+            host: mongodb.address.ip().to_string(),
+            port: Some(mongodb.address.port()),
+        };
+        let client = mongodb::Client::with_options(
+            ClientOptions::builder()
+                .hosts(vec![host])
+                .credential(credential)
+                .build(),
+        )?;
+        let schema = stage.name.clone();
+        Ok(Stored {
+            options,
+            documents: client.database(&schema.replace('-', "_")),
+            schema,
+        })
+    }
+
+    pub(crate) async fn connection(&self) -> Result<PgConnection> {
+        let mut connection = PgConnection::connect_with(&self.options).await?;
+        sqlx::query("SELECT set_config('search_path', $1, false)")
+            .bind(format!("\"{}\"", self.schema))
+            .execute(&mut connection)
+            .await?;
+        Ok(connection)
+    }
+
+    pub(crate) async fn count(&self, source: Source) -> Result<u64> {
+        let statement = AssertSqlSafe(format!("SELECT count(*) FROM {source}"));
+        let count: i64 = sqlx::query_scalar(statement)
+            .fetch_one(&mut self.connection().await?)
+            .await?;
+        Ok(count.try_into()?)
+    }
+
+    pub(crate) async fn documents(&self, source: Source) -> Result<Vec<Document>> {
+        Ok(self
+            .documents
+            .collection(source.name())
+            .find(doc! {})
+            .await?
+            .try_collect()
+            .await?)
+    }
+
+    /// A fingerprint of everything in a table, when it was stored included.
+    pub(crate) async fn fingerprint(&self, source: Source) -> Result<String> {
+        let statement = AssertSqlSafe(format!(
+            "SELECT coalesce(md5(string_agg(t::text, ',' ORDER BY record_id)), '') FROM {source} t"
+        ));
+        Ok(sqlx::query_scalar(statement)
+            .fetch_one(&mut self.connection().await?)
+            .await?)
+    }
+
+    /// Whether both stores hold exactly what is expected: 0 lost, 0 twice.
+    pub(crate) async fn ensure_exactly(&self, expected: &Expected) -> Result<()> {
+        for (source, expected) in expected {
+            let statement = AssertSqlSafe(format!(
+                "SELECT record_id, topic_id || '/' || partition || '/' || \"offset\" || '/' || index FROM {source}"
+            ));
+            let rows: Vec<(RecordId, String)> = sqlx::query_as(statement)
+                .fetch_all(&mut self.connection().await?)
+                .await?;
+            let ids: BTreeSet<RecordId> = rows.iter().map(|(id, _)| *id).collect();
+            let deliveries: BTreeSet<&String> = rows.iter().map(|(_, delivery)| delivery).collect();
+            ensure!(
+                ids == *expected && ids.len() == rows.len() && deliveries.len() == rows.len(),
+                "{source} in PostgreSQL: {} lost, {} unexpected, {} records twice, {} deliveries twice, of {}",
+                expected.difference(&ids).count(),
+                ids.difference(expected).count(),
+                rows.len() - ids.len(),
+                rows.len() - deliveries.len(),
+                expected.len()
+            );
+            let documents = self.documents(*source).await?;
+            let ids = documents
+                .iter()
+                .map(|document| Ok(document.get_str("_id")?.parse()?))
+                .collect::<Result<BTreeSet<RecordId>>>()?;
+            ensure!(
+                ids == *expected,
+                "{source} in MongoDB: {} lost, {} unexpected, of {}",
+                expected.difference(&ids).count(),
+                ids.difference(expected).count(),
+                expected.len()
+            );
+        }
+        Ok(())
+    }
+}
