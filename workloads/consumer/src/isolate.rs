@@ -14,7 +14,7 @@ pub async fn isolate<R, E>(
 ) -> Result<Vec<(usize, R)>, E> {
     let mut guilty = Vec::new();
     // A stack rather than recursion; the right half goes in first, so that items keep their order.
-    let mut ranges = vec![0..count];
+    let mut ranges: Vec<Range<usize>> = std::iter::once(0..count).collect();
     while let Some(range) = ranges.pop() {
         if range.is_empty() {
             continue;

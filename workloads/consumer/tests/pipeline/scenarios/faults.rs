@@ -7,7 +7,7 @@ use std::time::Duration;
 
 const BOTH: &[Source] = &[Source::Sms, Source::Events];
 
-/// Loads both sources in the background until told to stop, while `disturb` does its worst.
+/// Loads both sources, some 2,000 records a second, until `disturb` has done its worst.
 async fn under_load(stage: &Stage, disturb: impl AsyncFnOnce() -> Result<()>) -> Result<Load> {
     let mut load = Load::new(stage)?;
     let mut disturbed = std::pin::pin!(disturb());
@@ -20,7 +20,7 @@ async fn under_load(stage: &Stage, disturb: impl AsyncFnOnce() -> Result<()>) ->
             loaded = async {
                 load.upload(Source::Sms, 10, 25).await?;
                 load.upload(Source::Events, 1, 250).await?;
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(Duration::from_millis(250)).await;
                 anyhow::Ok(())
             } => loaded?,
         }

@@ -78,6 +78,32 @@ pub(crate) async fn a_record_sent_again_is_stored_once(stage: Stage) -> Result<(
     Ok(())
 }
 
+/// As if another reader had had the partitions for a while: what this one read meanwhile is not written on top.
+pub(crate) async fn a_moved_ledger_fences_and_is_read_again(stage: Stage) -> Result<()> {
+    let mut load = Load::new(&stage)?;
+    load.upload(Source::Events, 20, 50).await?;
+    let reader = stage.start_ready(&[Source::Events]).await?;
+    stage.until_no_lag(&[Source::Events]).await?;
+    let stored = Stored::of(&stage)?;
+    stored
+        .connection()
+        .await?
+        .execute("UPDATE ledger SET next_offset = next_offset / 2")
+        .await?;
+    load.upload(Source::Events, 20, 50).await?;
+    stage.until_no_lag(&[Source::Events]).await?;
+    stored.ensure_exactly(&load.expected).await?;
+    ensure!(
+        reader.metric(metric::CONSUMER_FENCED, "").await? >= 1.0,
+        "no batch was fenced"
+    );
+    ensure!(
+        reader.metric(metric::CONSUMER_RECORDS, "duplicate").await? > 0.0,
+        "the ledger was not read again"
+    );
+    reader.terminate().await
+}
+
 /// By event time, then by the time of receipt; in one batch and in two; in both stores alike.
 pub(crate) async fn a_newer_version_replaces_an_older_one(stage: Stage) -> Result<()> {
     let load = Load::new(&stage)?;

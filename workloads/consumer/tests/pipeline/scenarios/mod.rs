@@ -23,8 +23,10 @@ macro_rules! scenarios {
 scenarios![
     storing::all_sources_are_stored,
     storing::many_replicas_start_at_once,
+    storing::a_month_takes_its_rows_from_the_default_partition,
     identity::a_replay_changes_nothing,
     identity::a_record_sent_again_is_stored_once,
+    identity::a_moved_ledger_fences_and_is_read_again,
     identity::a_newer_version_replaces_an_older_one,
     poison::what_postgresql_refuses_is_dead_lettered,
     poison::what_mongodb_refuses_is_dead_lettered,

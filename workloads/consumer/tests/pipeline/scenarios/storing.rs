@@ -73,6 +73,36 @@ pub(crate) async fn many_replicas_start_at_once(stage: Stage) -> Result<()> {
     Stored::of(&stage)?.ensure_exactly(&load.expected).await
 }
 
+/// A device whose clock is half a year ahead; then time catches up with it.
+pub(crate) async fn a_month_takes_its_rows_from_the_default_partition(stage: Stage) -> Result<()> {
+    let mut load = Load::new(&stage)?;
+    let mut ahead = crate::load::record(Source::Sms, 1);
+    ahead["timestamp"] = "2031-05-31T23:59:59.999999Z".into();
+    let mut after = crate::load::record(Source::Sms, 2);
+    after["timestamp"] = "2031-06-01T00:00:00Z".into();
+    load.upload_records(Source::Sms, "user", vec![ahead, after]).await?;
+    let _reader = stage.start_ready(&[Source::Sms]).await?;
+    stage.until_no_lag(&[Source::Sms]).await?;
+
+    let stored = Stored::of(&stage)?;
+    let mut connection = stored.connection().await?;
+    let places = "SELECT tableoid::regclass::text FROM sms ORDER BY event_time";
+    let before: Vec<String> = sqlx::query_scalar(places).fetch_all(&mut connection).await?;
+    ensure!(before == ["sms_default", "sms_default"], "{before:?}");
+    let create = "SELECT create_month('sms', '2031-05-15')";
+    ensure!(
+        sqlx::query_scalar::<_, bool>(create).fetch_one(&mut connection).await?,
+        "the month was missing"
+    );
+    ensure!(
+        !sqlx::query_scalar::<_, bool>(create).fetch_one(&mut connection).await?,
+        "the month is there"
+    );
+    let after: Vec<String> = sqlx::query_scalar(places).fetch_all(&mut connection).await?;
+    ensure!(after == ["sms_2031_05", "sms_default"], "{after:?}");
+    stored.ensure_exactly(&load.expected).await
+}
+
 /// How fast one reader works off a backlog.
 pub(crate) async fn rate_of_a_backlog(stage: Stage) -> Result<()> {
     let mut load = Load::new(&stage)?;
