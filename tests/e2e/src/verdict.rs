@@ -8,6 +8,7 @@ use crate::pipeline::Names;
 use crate::stores::{Row, Stores};
 use anyhow::Result;
 use contract::{RecordId, Source};
+use futures::future::try_join_all;
 use generator::tally::AcceptedRecord;
 use std::collections::{BTreeMap, HashSet};
 use std::fmt;
@@ -43,11 +44,14 @@ impl Evidence {
             ..Evidence::default()
         };
         let exist = kafka.topic_names().await?;
-        for source in &names.sources {
+        let stored = names.sources.iter().map(async |source| {
             let (rows, documents) = tokio::try_join!(stores.rows(*source), stores.documents(*source))?;
-            evidence.rows.insert(*source, rows);
-            evidence.documents.insert(*source, documents);
-            let topic = names.dead_letter_topic(*source);
+            anyhow::Ok((*source, rows, documents))
+        });
+        for (source, rows, documents) in try_join_all(stored).await? {
+            evidence.rows.insert(source, rows);
+            evidence.documents.insert(source, documents);
+            let topic = names.dead_letter_topic(source);
             if exist.contains(&topic) {
                 for letter in kafka.dead_letters(&topic).await? {
                     let index = letter.index();

@@ -23,10 +23,10 @@ impl Default for Mix {
     fn default() -> Mix {
         Mix(vec![
             (Source::Sms, 8),
-            (Source::Events, 5),
+            (Source::Events, 3),
             (Source::AppsAndDevice, 2),
             (Source::Contacts, 2),
-            (Source::CallLogs, 3),
+            (Source::CallLogs, 5),
         ])
     }
 }

@@ -77,7 +77,7 @@ async fn a_failure_is_told_and_disturbs_nobody_else() {
                 .await?;
             sasl(&mut wrong).name = "wrong-credentials".to_owned();
             case.cluster.apply(&wrong).await?;
-            fails(case, &wrong, &["wrong-credentials"]).await?;
+            fails(case, &wrong, &["refused the credentials", "spec.kafka.security.sasl"]).await?;
 
             let mut unreachable = beside(case, "unreachable");
             // A port of the Service's address on which nothing listens.

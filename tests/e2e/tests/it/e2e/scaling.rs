@@ -10,6 +10,9 @@ const MEDIAN_REACTION: Duration = Duration::from_millis(1500);
 /// How old the lag may be that a step up answers.
 const DELAY: Duration = Duration::from_secs(3);
 
+/// The burst is more than two cores can store while it lasts.
+const PHASES: &str = "calm:5s@6,burst:12s@700x8,drain:5s@2x1,calm:20s@5x1";
+
 #[tokio::test]
 async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
     with_pipeline(
@@ -17,9 +20,7 @@ async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
         |pipeline| pipeline.spec.daily_active_users = 50_000,
         async |case| {
             let recorder = case.record();
-            let generator = case
-                .traffic("calm:5s@20,burst:12s@260x40,drain:5s@2,calm:30s@10", None)
-                .await?;
+            let generator = case.traffic(PHASES, None).await?;
             let (progress, receipts) = case.answered(&generator, Duration::from_secs(240)).await?;
             println!("traffic: {:?}, withheld {}", progress.total, progress.withheld);
             let recording = case.back_at_least(&recorder).await?;
