@@ -3,7 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 /// What is logged where `RUST_LOG` is not set.
-const DEFAULT_FILTER: &str = "info,actix_server=warn,librdkafka=warn,rdkafka=warn";
+const DEFAULT_FILTER: &str = "info,actix_server=warn,librdkafka=warn,rdkafka=warn,krafka=warn,sqlx=warn";
 
 /// Starts logging, one JSON object a line, filtered by `RUST_LOG`, and says that `workload` starts. A second call
 /// changes nothing.

@@ -198,10 +198,13 @@ impl Membership {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list)?,
             RebalanceProtocol::Eager | RebalanceProtocol::None => consumer.assign(list)?,
         }
-        if paused && list.count() > 0 {
-            consumer.pause(list)?;
+        // librdkafka remembers for a partition that it was paused, also when it went to another reader meanwhile: one
+        // that comes back must be told either way.
+        match (list.count(), paused) {
+            (0, _) => Ok(()),
+            (_, true) => consumer.pause(list),
+            (_, false) => consumer.resume(list),
         }
-        Ok(())
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Membership>, list: &TopicPartitionList) -> KafkaResult<()> {

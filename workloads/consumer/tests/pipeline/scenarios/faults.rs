@@ -3,7 +3,14 @@
 use crate::{load::Load, stage::Stage, stored::Stored, wait};
 use anyhow::{Result, ensure};
 use contract::{Source, metric};
-use std::time::Duration;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 const BOTH: &[Source] = &[Source::Sms, Source::Events];
 
@@ -100,6 +107,87 @@ async fn until_shared(readers: &[&crate::reader::Reader]) -> Result<()> {
         Ok(shares.iter().any(|one| *one != share).then(|| format!("{shares:?}")))
     })
     .await
+}
+
+/// Partitions that went to another member of the group while they were paused, and came back when nothing is paused
+/// any more: they are read on.
+pub(crate) async fn a_pause_ends_for_partitions_that_come_back(stage: Stage) -> Result<()> {
+    let stored = Stored::of(&stage)?;
+    let mut reader = None;
+    let load = under_load(&stage, async || {
+        let one = stage.start_ready(BOTH).await?;
+        until_stored(&stored, 500).await?;
+        services::ferretdb::kill9()?;
+        until_logged(&one, "partitions are paused").await?;
+        let guest = Guest::join(&stage)?;
+        guest.until_assigned().await?;
+        services::ferretdb::start()?;
+        until_logged(&one, "partitions are read on").await?;
+        guest.leave()?;
+        one.until_ready().await?;
+        reader = Some(one);
+        Ok(())
+    })
+    .await?;
+    stage.until_no_lag(BOTH).await?;
+    stored.ensure_exactly(&load.expected).await?;
+    match reader {
+        Some(reader) => reader.terminate().await,
+        None => Ok(()),
+    }
+}
+
+async fn until_logged(reader: &crate::reader::Reader, text: &str) -> Result<()> {
+    wait::until("a line of the log", Duration::from_secs(60), async || {
+        Ok((!reader.log()?.contains(text)).then(|| format!("no {text:?} yet")))
+    })
+    .await
+}
+
+/// A member of the group that takes partitions and reads nothing.
+struct Guest {
+    consumer: Arc<BaseConsumer>,
+    gone: Arc<AtomicBool>,
+    polling: std::thread::JoinHandle<()>,
+}
+
+impl Guest {
+    fn join(stage: &Stage) -> Result<Guest> {
+        let consumer: Arc<BaseConsumer> = Arc::new(
+            stage
+                .kafka()
+                .set("group.id", &stage.name)
+                .set("partition.assignment.strategy", "cooperative-sticky")
+                .set("enable.auto.commit", "false")
+                .create()?,
+        );
+        let topics: Vec<String> = BOTH.iter().map(|source| stage.topic(*source)).collect();
+        consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
+        let gone = Arc::new(AtomicBool::new(false));
+        let (polled, stop) = (consumer.clone(), gone.clone());
+        let polling = std::thread::spawn(move || {
+            while !stop.load(Ordering::Acquire) {
+                drop(polled.poll(Duration::from_millis(100)));
+            }
+        });
+        Ok(Guest {
+            consumer,
+            gone,
+            polling,
+        })
+    }
+
+    async fn until_assigned(&self) -> Result<()> {
+        wait::until("the guest has partitions", Duration::from_secs(60), async || {
+            Ok((self.consumer.assignment()?.count() == 0).then(|| "none".to_owned()))
+        })
+        .await
+    }
+
+    fn leave(self) -> Result<()> {
+        self.gone.store(true, Ordering::Release);
+        self.polling.join().map_err(|_| anyhow::anyhow!("the guest panicked"))
+    }
 }
 
 /// PostgreSQL, and with it the MongoDB protocol, which stores there; then the MongoDB protocol alone.
