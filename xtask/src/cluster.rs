@@ -16,7 +16,7 @@ const KIND_NAME: &str = "syncpipeline";
 
 /// Which cluster to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Kind {
+pub(crate) enum Provider {
     /// A real Kubernetes from processes of this machine; needs root and Linux
     #[default]
     Embedded,
@@ -29,7 +29,7 @@ pub(crate) enum Kind {
 /// A cluster that answers.
 #[derive(Clone, Debug)]
 pub(crate) struct Cluster {
-    kind: Kind,
+    provider: Provider,
     embedded: Option<embedded_cluster::Cluster>,
     /// The file clients are to use; none means the user's own configuration.
     pub(crate) kubeconfig: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub(crate) struct Cluster {
     pub(crate) services_address: IpAddr,
 }
 
-impl Kind {
+impl Provider {
     /// Programs that only the user can provide.
     pub(crate) fn programs(self) -> &'static [&'static str] {
         match self {
@@ -65,7 +65,7 @@ impl Kind {
             Self::Embedded => {
                 let cluster = embedded_cluster::up(progress)?;
                 Ok(Cluster {
-                    kind: self,
+                    provider: self,
                     kubeconfig: Some(cluster.kubeconfig.clone()),
                     services_address: IpAddr::V4(cluster.node_address),
                     embedded: Some(cluster),
@@ -120,11 +120,11 @@ impl Cluster {
 
     /// Makes the images known to the nodes.
     pub(crate) fn load(&self, images: &Images, progress: &Progress) -> Result<()> {
-        match self.kind {
-            Kind::Embedded => load_embedded(images, progress),
-            Kind::Kind => load_kind(images, progress),
+        match self.provider {
+            Provider::Embedded => load_embedded(images, progress),
+            Provider::Kind => load_kind(images, progress),
             // They were pushed to a registry, or the user has put them on the nodes.
-            Kind::Current => Ok(()),
+            Provider::Current => Ok(()),
         }
     }
 
@@ -182,7 +182,7 @@ fn kind_up() -> Result<Cluster> {
             .arg(&kubeconfig);
         command
     };
-    if Kind::Kind.is_up()? {
+    if Provider::Kind.is_up()? {
         host::run(&mut kind(&["export", "kubeconfig"]), &log())?;
     } else {
         let config = workspace::path("kind-config.yaml");
@@ -200,7 +200,7 @@ fn kind_up() -> Result<Cluster> {
     ]))?;
     let gateway = first_ipv4(&gateways).context("kind's Docker network has no IPv4 gateway")?;
     Ok(Cluster {
-        kind: Kind::Kind,
+        provider: Provider::Kind,
         embedded: None,
         kubeconfig: Some(kubeconfig),
         services_address: gateway.into(),
@@ -218,7 +218,7 @@ fn current() -> Result<Cluster> {
     let server = kubectl(&["config", "view", "--minify", "--output", template])?;
     let services_address = source_address(&server)?;
     Ok(Cluster {
-        kind: Kind::Current,
+        provider: Provider::Current,
         embedded: None,
         kubeconfig: None,
         services_address,

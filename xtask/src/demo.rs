@@ -28,10 +28,9 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
     let progress = Progress::new();
     environment::with(&demo.options, demo.keep, &progress, |environment| {
         let mut command = environment.binary("demo")?;
-        command
-            .arg("--example")
-            .arg(&example)
-            .args(demo.keep.then_some("--keep"));
+        // What goes with its cluster need not be taken out of it first.
+        let keep = demo.keep || environment.temporary;
+        command.arg("--example").arg(&example).args(keep.then_some("--keep"));
         foreground::run(&mut command)
     })
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use host::progress::Progress;
 
 use crate::binaries::Binaries;
-use crate::cluster::{Cluster, Kind};
+use crate::cluster::{Cluster, Provider};
 use crate::images::Images;
 use crate::lock::Lock;
 use crate::parallel::{self, Work};
@@ -24,7 +24,7 @@ const GENERATOR_IMAGE: &str = "SYNCPIPELINE_IMAGE_GENERATOR";
 pub(crate) struct Options {
     /// Which cluster to use
     #[arg(long, value_enum, default_value_t)]
-    pub(crate) cluster: Kind,
+    pub(crate) cluster: Provider,
     /// Push the images here for --cluster current; without it they must be on the nodes already
     #[arg(long)]
     pub(crate) registry: Option<String>,
@@ -54,6 +54,8 @@ pub(crate) struct Environment {
     cluster: Cluster,
     images: Images,
     binaries: Binaries,
+    /// Whether the cluster goes, with all that is in it, when the work is done.
+    pub(crate) temporary: bool,
 }
 
 impl Environment {
@@ -94,7 +96,15 @@ pub(crate) fn with(
     };
     let built = build(options, progress)?;
     let mut installed = None;
-    let outcome = bring_up(options, built, &mut installed, progress).and_then(|environment| work(&environment));
+    let temporary = !keep && !before.cluster;
+    let outcome = bring_up(options, built, &mut installed, progress).and_then(|(cluster, images, binaries)| {
+        work(&Environment {
+            cluster,
+            images,
+            binaries,
+            temporary,
+        })
+    });
     if keep {
         return outcome;
     }
@@ -122,11 +132,11 @@ impl Brokers {
 
 impl Options {
     pub(crate) fn needs(&self) -> Needs {
-        let docker = self.cluster == Kind::Kind || self.registry.is_some();
+        let docker = self.cluster == Provider::Kind || self.registry.is_some();
         let mut programs = self.cluster.programs().to_vec();
         programs.extend(docker.then_some("docker"));
         Needs {
-            embedded_cluster: self.cluster == Kind::Embedded,
+            embedded_cluster: self.cluster == Provider::Embedded,
             services: true,
             images: !docker,
             programs,
@@ -151,7 +161,7 @@ fn build(options: &Options, progress: &Progress) -> Result<(Binaries, Images)> {
 
 /// Builds the programs of the embedded cluster and the data services.
 pub(crate) fn prepare(options: &Options, progress: &Progress) -> Result<()> {
-    let embedded = options.cluster == Kind::Embedded;
+    let embedded = options.cluster == Provider::Embedded;
     let mut works: Vec<Work<'_>> = vec![Box::new(move || {
         services::prepare(progress)?;
         // Last, because the cluster starts without it.
@@ -169,14 +179,14 @@ pub(crate) fn prepare(options: &Options, progress: &Progress) -> Result<()> {
 
 fn build_images(options: &Options, binaries: &Binaries, progress: &Progress) -> Result<Images> {
     match (options.cluster, &options.registry) {
-        (Kind::Kind, _) => Images::docker(binaries, None, progress),
-        (Kind::Current, Some(registry)) => {
+        (Provider::Kind, _) => Images::docker(binaries, None, progress),
+        (Provider::Current, Some(registry)) => {
             let images = Images::docker(binaries, Some(registry), progress)?;
             images.push(progress)?;
             Ok(images)
         }
         // On the current cluster's nodes they are by the user's doing: `cargo xtask images` names the same archives.
-        (Kind::Embedded, _) | (Kind::Current, None) => Images::archives(binaries, progress),
+        (Provider::Embedded, _) | (Provider::Current, None) => Images::archives(binaries, progress),
     }
 }
 
@@ -185,7 +195,7 @@ fn bring_up(
     built: (Binaries, Images),
     installed: &mut Option<Cluster>,
     progress: &Progress,
-) -> Result<Environment> {
+) -> Result<(Cluster, Images, Binaries)> {
     let (binaries, images) = built;
     let cluster = options.cluster.up(progress)?;
     let address = options.services_address.unwrap_or(cluster.services_address);
@@ -200,11 +210,7 @@ fn bring_up(
         }),
         Box::new(|| cluster.wait_for_metrics(progress)),
     ])?;
-    Ok(Environment {
-        cluster,
-        images,
-        binaries,
-    })
+    Ok((cluster, images, binaries))
 }
 
 /// Starts the data services on an address.
@@ -224,14 +230,14 @@ pub(crate) fn services_down(progress: &Progress) -> Result<()> {
 }
 
 /// Stops what was started; a step that fails does not keep the others from being tried.
-fn take_down(kind: Kind, before: Before, installed: Option<&Cluster>, progress: &Progress) -> Result<()> {
+fn take_down(provider: Provider, before: Before, installed: Option<&Cluster>, progress: &Progress) -> Result<()> {
     let services = if before.services {
         Ok(())
     } else {
         services_down(progress)
     };
     let cluster = match installed {
-        _ if !before.cluster => kind.down(progress),
+        _ if !before.cluster => provider.down(progress),
         Some(cluster) => chart::uninstall(cluster, progress),
         None => Ok(()),
     };

@@ -10,7 +10,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use host::progress::Progress;
 
-use crate::cluster::Kind;
+use crate::cluster::Provider;
 use crate::environment::{self, Environment, Options};
 use crate::parallel;
 use crate::test::targets::Targets;
@@ -140,7 +140,7 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
 
 /// Tests of the parts start and kill these on their own.
 fn require_nothing_running() -> Result<()> {
-    if Kind::Embedded.is_up()? || services::running().is_some() {
+    if Provider::Embedded.is_up()? || services::running().is_some() {
         bail!(
             "the group `cluster` starts and stops the embedded cluster and the data services itself; \
              stop them with `cargo xtask cluster down` and `cargo xtask services down`"

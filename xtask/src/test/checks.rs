@@ -12,13 +12,15 @@ use crate::{foreground, generate, workspace};
 
 const CARGO_DENY: &str = "0.20.2";
 
+type Check = fn(&Progress) -> Result<()>;
+
 /// Runs all checks; one that fails does not keep the others from being run.
 pub(crate) fn run(totals: &mut Totals, progress: &Progress) -> Result<()> {
-    let checks: [(&str, &dyn Fn(&Progress) -> Result<()>); 4] = [
-        ("format", &format),
-        ("generated files", &generated),
-        ("lints", &lints),
-        ("licences and sources", &dependencies),
+    let checks: [(&str, Check); 4] = [
+        ("format", format),
+        ("generated files", generated),
+        ("lints", lints),
+        ("licences and sources", dependencies),
     ];
     for (name, check) in checks {
         let outcome = check(progress);
