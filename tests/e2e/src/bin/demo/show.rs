@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The burst is more than two cores can store while it lasts; the calm after it brings single records, so that the way
 /// down the rungs is seen under traffic.
-pub(crate) const PHASES: &str = "calm:8s@6,burst:12s@700x8,drain:5s@2x1,calm:30s@5x1";
+pub(crate) const PHASES: &str = "calm:8s@6,burst:14s@900x4,drain:5s@2x1,calm:30s@5x1";
 
 const READY: Duration = Duration::from_secs(180);
 /// Longest way back to the least replicas, after the last upload.

@@ -2,7 +2,6 @@
 
 use crate::world::with_pipeline;
 use ::e2e::reaction::{median, wrong_steps};
-use anyhow::Result;
 use std::time::Duration;
 
 /// What the project promises, on the machine that runs this.
@@ -11,7 +10,7 @@ const MEDIAN_REACTION: Duration = Duration::from_millis(1500);
 const DELAY: Duration = Duration::from_secs(3);
 
 /// The burst is more than two cores can store while it lasts.
-const PHASES: &str = "calm:5s@6,burst:12s@700x8,drain:5s@2x1,calm:20s@5x1";
+const PHASES: &str = "calm:5s@6,burst:14s@900x4,drain:5s@2x1,calm:20s@5x1";
 
 #[tokio::test]
 async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
@@ -44,14 +43,9 @@ async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
                 let ladder = case.ladder(consumer);
                 let history = recording.history(consumer);
                 println!("{consumer}: {history:?}");
-                let top = ladder
+                ladder
                     .judge(&history)
                     .unwrap_or_else(|problem| panic!("{consumer}: {problem}; {history:?}"));
-                assert_eq!(
-                    Some(&top),
-                    ladder.rungs.last(),
-                    "{consumer} did not reach its highest rung: {history:?}"
-                );
                 let wrong = wrong_steps(&ladder, &topics, &recording.samples, recording.changes(consumer), DELAY);
                 assert!(
                     wrong.is_empty(),
@@ -62,14 +56,25 @@ async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
             let median = median(times).unwrap();
             println!("measured: reaction to lag, median of {count}: {median:?}");
             assert!(median <= MEDIAN_REACTION, "the median reaction took {median:?}");
-            check_decisions(&case.status().await?)
+            check_decisions(&case.status().await?);
+            let events = case.cluster.events(&case.names.namespace, &case.names.pipeline).await?;
+            for consumer in case.names.topics_by_consumer().into_keys() {
+                for reason in ["ScaledUp", "ScaledDown"] {
+                    let start = format!("{reason}: {consumer} ");
+                    assert!(
+                        events.iter().any(|event| event.starts_with(&start)),
+                        "no Event {start:?} in {events:#?}"
+                    );
+                }
+            }
+            Ok(())
         },
     )
     .await;
 }
 
 /// The status says what was decided last, and why.
-fn check_decisions(status: &operator::api::SyncPipelineStatus) -> Result<()> {
+fn check_decisions(status: &operator::api::SyncPipelineStatus) {
     for component in status
         .components
         .iter()
@@ -85,5 +90,4 @@ fn check_decisions(status: &operator::api::SyncPipelineStatus) -> Result<()> {
             "{decision:?}"
         );
     }
-    Ok(())
 }
