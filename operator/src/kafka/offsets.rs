@@ -28,10 +28,13 @@ pub struct Subject {
 /// Offsets of every group at one moment: group → topic → partition.
 pub type Reading = BTreeMap<String, BTreeMap<String, Vec<Partition>>>;
 
+/// Offsets by topic and partition.
+type Offsets = HashMap<(String, i32), i64>;
+
 /// Start offsets, kept between readings.
 #[derive(Debug, Default)]
 pub struct Starts {
-    known: Mutex<Option<(Instant, HashMap<(String, i32), i64>)>>,
+    known: Mutex<Option<(Instant, Offsets)>>,
 }
 
 impl Cluster {
@@ -98,7 +101,7 @@ impl Cluster {
             .collect())
     }
 
-    async fn starts(&self, subject: &Subject, starts: &Starts) -> Result<HashMap<(String, i32), i64>, KafkaError> {
+    async fn starts(&self, subject: &Subject, starts: &Starts) -> Result<Offsets, KafkaError> {
         let kept = starts.known.lock().ok().and_then(|kept| kept.clone());
         if let Some((read, offsets)) = kept
             && read.elapsed() < START_MAX_AGE
@@ -116,7 +119,7 @@ impl Cluster {
         Ok(offsets)
     }
 
-    async fn list(&self, subject: &Subject, spec: OffsetSpec) -> Result<HashMap<(String, i32), i64>, KafkaError> {
+    async fn list(&self, subject: &Subject, spec: OffsetSpec) -> Result<Offsets, KafkaError> {
         let wanted = subject.topics.iter().flat_map(|(topic, partitions)| {
             (0..*partitions).map(move |partition| (TopicPartition::new(topic.clone(), partition), spec))
         });

@@ -72,6 +72,7 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
     }
     for consumer in &pipeline.consumers {
         let name = naming::Naming::new(pipeline, naming::CONSUMER, &consumer.component.name, owner);
+        plan.starts.insert(name.object.clone(), consumer.component.bounds.min);
         plan.accounts.push(account::service_account(&name, pipeline));
         plan.deployments
             .push(workload::of_consumer(&name, pipeline, consumer, settings, secrets));

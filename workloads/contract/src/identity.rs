@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn a_record_id_never_changes_between_releases() {
         let id = record_id("default", Source::Events, "user-1", "device-1", &json!({"id": "e-1"}));
-        assert_eq!(id.to_string(), "PINNED");
+        assert_eq!(id.to_string(), "78a3417a-cabc-572a-9cfc-666a4fbc938f");
     }
 
     proptest! {
