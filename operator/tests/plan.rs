@@ -1,4 +1,5 @@
 //! Every example's plan, as a snapshot: `cargo insta review` shows what a change does to users' clusters.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its own functions too")]
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use operator::api::SyncPipeline;

@@ -1,4 +1,5 @@
 //! Observations → status, without a cluster.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its own functions too")]
 
 use std::collections::BTreeMap;
 

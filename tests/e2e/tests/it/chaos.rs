@@ -1,6 +1,6 @@
 //! Parts of a pipeline are killed in mid-burst: nothing is lost, nothing is twice, and it recovers by itself.
 
-use crate::world::{Case, with_pipeline};
+use crate::world::{Case, show, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
 use contract::env;
@@ -24,11 +24,14 @@ async fn survives(case: &Case, harm: impl AsyncFnOnce() -> Result<()>) -> Result
     generator.reached(KILL, SOON).await?;
     harm().await?;
     let (progress, receipts) = case.answered(&generator, Duration::from_secs(240)).await?;
-    println!("traffic: {:?}, withheld {}", progress.total, progress.withheld);
+    show(&format!(
+        "traffic: {:?}, withheld {}",
+        progress.total, progress.withheld
+    ));
     case.all_stored_once(&receipts).await?;
     let recording = case.back_at_least(&recorder).await?;
     for consumer in case.names.topics_by_consumer().into_keys() {
-        println!("{consumer}: {:?}", recording.history(consumer));
+        show(&format!("{consumer}: {:?}", recording.history(consumer)));
     }
     case.ready().await
 }

@@ -1,6 +1,6 @@
 //! The main job: a burst, the way up, and the way down.
 
-use crate::world::with_pipeline;
+use crate::world::{show, with_pipeline};
 use ::e2e::reaction::{median, wrong_steps};
 use std::time::Duration;
 
@@ -21,16 +21,19 @@ async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
             let recorder = case.record();
             let generator = case.traffic(PHASES, None).await?;
             let (progress, receipts) = case.answered(&generator, Duration::from_secs(240)).await?;
-            println!("traffic: {:?}, withheld {}", progress.total, progress.withheld);
+            show(&format!(
+                "traffic: {:?}, withheld {}",
+                progress.total, progress.withheld
+            ));
             let recording = case.back_at_least(&recorder).await?;
             case.all_stored_once(&receipts).await?;
 
             let mut times = Vec::new();
             for (consumer, reaction) in recording.reactions(&case.names, case.pipeline.spec.daily_active_users) {
-                println!(
+                show(&format!(
                     "measured: {consumer} above {}: {:?} (lag asked for {:?})",
                     reaction.threshold, reaction.took, reaction.waited
-                );
+                ));
                 times.extend(reaction.took);
                 assert!(
                     reaction.took.is_some() || reaction.waited < DELAY,
@@ -42,7 +45,7 @@ async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
             for (consumer, topics) in case.names.topics_by_consumer() {
                 let ladder = case.ladder(consumer);
                 let history = recording.history(consumer);
-                println!("{consumer}: {history:?}");
+                show(&format!("{consumer}: {history:?}"));
                 ladder
                     .judge(&history)
                     .unwrap_or_else(|problem| panic!("{consumer}: {problem}; {history:?}"));
@@ -54,7 +57,7 @@ async fn consumers_climb_with_the_lag_and_come_down_and_nothing_is_lost() {
             }
             let count = times.len();
             let median = median(times).unwrap();
-            println!("measured: reaction to lag, median of {count}: {median:?}");
+            show(&format!("measured: reaction to lag, median of {count}: {median:?}"));
             assert!(median <= MEDIAN_REACTION, "the median reaction took {median:?}");
             check_decisions(&case.status().await?);
             let events = case.cluster.events(&case.names.namespace, &case.names.pipeline).await?;
