@@ -179,7 +179,7 @@ mod tests {
                 .wrap(from_fn(move |request, next| measured.clone().measure(request, next)))
                 .route(
                     "/runtime-test/{id}",
-                    web::get().to(|| async { HttpResponse::NoContent() }),
+                    web::get().to(HttpResponse::NoContent),
                 )
                 .configure(operations(Health::new(&[]))),
         )
