@@ -177,10 +177,7 @@ mod tests {
         let app = test::init_service(
             App::new()
                 .wrap(from_fn(move |request, next| measured.clone().measure(request, next)))
-                .route(
-                    "/runtime-test/{id}",
-                    web::get().to(HttpResponse::NoContent),
-                )
+                .route("/runtime-test/{id}", web::get().to(HttpResponse::NoContent))
                 .configure(operations(Health::new(&[]))),
         )
         .await;
