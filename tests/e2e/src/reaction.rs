@@ -37,68 +37,92 @@ pub struct Reaction {
     pub waited: Duration,
 }
 
+/// A decision this late after the lag went away still answers it.
+const LATE: Duration = Duration::from_secs(3);
+
+/// Lag that asks for a rung.
+#[derive(Debug, Clone, Copy)]
+struct Demand {
+    since: Instant,
+    ended: Option<Instant>,
+}
+
 /// The reactions of one consumer over a recording.
 pub fn reactions(ladder: &Ladder, topics: &[String], samples: &[Sample], changes: &[Change]) -> Vec<Reaction> {
+    let steps = ladder.thresholds.iter().zip(ladder.rungs.windows(2));
+    let steps = steps.filter(|(_, rungs)| rungs[1] > rungs[0]);
+    steps
+        .flat_map(|(threshold, rungs)| to_one_threshold(*threshold, rungs[1], topics, samples, changes))
+        .collect()
+}
+
+fn to_one_threshold(
+    threshold: i64,
+    wanted: i32,
+    topics: &[String],
+    samples: &[Sample],
+    changes: &[Change],
+) -> Vec<Reaction> {
+    let replicas = |at: Instant| {
+        let last = changes.iter().rev().find(|change| change.at <= at);
+        last.map_or(0, |change| change.replicas)
+    };
     let mut reactions = Vec::new();
-    for (step, threshold) in ladder.thresholds.iter().enumerate() {
-        let wanted = ladder.rungs[step + 1];
-        if wanted == ladder.rungs[step] {
-            continue;
-        }
-        // When the lag began to be above the threshold, by topic, and since when it has asked for the rung.
-        let mut above = BTreeMap::<&String, Instant>::new();
-        let mut asked: Option<Instant> = None;
-        let mut last = None;
-        for sample in samples {
-            let before = last.replace(sample.at).unwrap_or(sample.at);
-            let grown = changes
-                .iter()
-                .find(|change| change.at > before && change.at <= sample.at && change.replicas >= wanted);
-            let had = changes
-                .iter()
-                .rev()
-                .find(|change| change.at <= before)
-                .map_or(0, |change| change.replicas);
-            if let Some(change) = grown.filter(|_| had < wanted) {
-                // A decision may come before the interval is over: that is no waiting at all.
-                let since = asked.take().or_else(|| (!above.is_empty()).then_some(change.at));
-                if let Some(since) = since {
-                    let took = change.at.saturating_duration_since(since);
-                    reactions.push(Reaction {
-                        threshold: *threshold,
-                        took: Some(took),
-                        waited: took,
-                    });
+    let mut tell = |took: Option<Duration>, waited: Duration| {
+        reactions.push(Reaction {
+            threshold,
+            took,
+            waited,
+        });
+    };
+    let unanswered = |demand: Demand, now: Instant| demand.ended.unwrap_or(now).saturating_duration_since(demand.since);
+    // When the lag of each topic began to be above the threshold.
+    let mut above = BTreeMap::<&String, Instant>::new();
+    let mut demand: Option<Demand> = None;
+    for (index, sample) in samples.iter().enumerate() {
+        let before = samples[index.saturating_sub(1)].at;
+        let grown = changes
+            .iter()
+            .find(|change| change.at > before && change.at <= sample.at && change.replicas >= wanted);
+        if let Some(change) = grown.filter(|_| replicas(before) < wanted) {
+            let recent = |demand: &Demand| demand.ended.is_none_or(|ended| change.at - ended <= LATE);
+            match demand.take() {
+                Some(demand) if recent(&demand) => {
+                    let took = change.at.saturating_duration_since(demand.since);
+                    tell(Some(took), took);
                 }
-            }
-            for topic in topics {
-                if sample.lag.get(topic).is_some_and(|lag| lag > threshold) {
-                    above.entry(topic).or_insert(sample.at);
-                } else {
-                    above.remove(topic);
+                old => {
+                    old.into_iter().for_each(|old| tell(None, unanswered(old, change.at)));
+                    // A decision may come before the interval is over: that is no waiting at all.
+                    if !above.is_empty() {
+                        tell(Some(Duration::ZERO), Duration::ZERO);
+                    }
                 }
-            }
-            let replicas = changes
-                .iter()
-                .rev()
-                .find(|change| change.at <= sample.at)
-                .map_or(0, |change| change.replicas);
-            let longest = above.values().min();
-            let asks = longest.is_some_and(|since| sample.at - *since >= COMMIT_INTERVAL);
-            match (asks && replicas < wanted, asked) {
-                (true, None) => asked = longest.map(|since| *since + COMMIT_INTERVAL),
-                (false, Some(since)) => {
-                    asked = None;
-                    let waited = sample.at.saturating_duration_since(since);
-                    reactions.push(Reaction {
-                        threshold: *threshold,
-                        took: None,
-                        waited,
-                    });
-                }
-                _ => {}
             }
         }
+        for topic in topics {
+            if sample.lag.get(topic).is_some_and(|lag| *lag > threshold) {
+                above.entry(topic).or_insert(sample.at);
+            } else {
+                above.remove(topic);
+            }
+        }
+        let asked = above.values().min().map(|since| *since + COMMIT_INTERVAL);
+        let asked = asked.filter(|asked| *asked <= sample.at && replicas(sample.at) < wanted);
+        match (asked, &mut demand) {
+            (Some(_), Some(Demand { ended: None, .. })) => {}
+            (Some(since), old) => {
+                let new = Demand { since, ended: None };
+                old.replace(new)
+                    .into_iter()
+                    .for_each(|old| tell(None, unanswered(old, sample.at)));
+            }
+            (None, Some(demand)) => drop(demand.ended.get_or_insert(sample.at)),
+            (None, None) => {}
+        }
+    }
+    if let (Some(demand), Some(last)) = (demand, samples.last()) {
+        tell(None, unanswered(demand, last.at));
     }
     reactions
 }
@@ -228,6 +252,13 @@ mod tests {
             waited: Duration::from_millis(3900),
         };
         assert_eq!(found, [expected]);
+    }
+
+    #[test]
+    fn a_decision_that_comes_when_the_lag_has_just_gone_counts_and_a_much_later_one_does_not() {
+        let lags = [(1000, 150), (1300, 150), (1400, 0), (2000, 0), (9000, 0)];
+        assert_eq!(took(&lags, &[(0, 2), (1700, 4)]), [(100, Some(500))]);
+        assert_eq!(took(&lags, &[(0, 2), (8500, 4)]), [(100, None)]);
     }
 
     #[test]
