@@ -421,8 +421,15 @@ impl Follower {
             type_: EventType::Normal,
             reason: if to > from { "ScaledUp" } else { "ScaledDown" }.to_owned(),
             note: Some(format!("{} {from} → {to}: {}", reader.component, decision.message)),
-            action: "Scale".to_owned(),
-            secondary: None,
+            // Events that agree in all but their note are counted as one: each step of each component is its own.
+            action: format!("Scale{from}To{to}"),
+            secondary: Some(ObjectReference {
+                api_version: Some("apps/v1".to_owned()),
+                kind: Some("Deployment".to_owned()),
+                namespace: self.object.namespace.clone(),
+                name: Some(reader.deployment.clone()),
+                ..ObjectReference::default()
+            }),
         };
         let (shared, reference) = (self.shared.clone(), self.reference.clone());
         // The Event must not hold up the next reading.
