@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 pub(crate) struct Stored {
     options: PgConnectOptions,
     schema: String,
-    documents: mongodb::Database,
+    documents: ClientOptions,
 }
 
 impl Stored {
@@ -37,17 +37,13 @@ impl Stored {
             host: mongodb.address.ip().to_string(),
             port: Some(mongodb.address.port()),
         };
-        let client = mongodb::Client::with_options(
-            ClientOptions::builder()
+        Ok(Stored {
+            options,
+            documents: ClientOptions::builder()
                 .hosts(vec![host])
                 .credential(credential)
                 .build(),
-        )?;
-        let schema = stage.name.clone();
-        Ok(Stored {
-            options,
-            documents: client.database(&schema.replace('-', "_")),
-            schema,
+            schema: stage.name.clone(),
         })
     }
 
@@ -68,9 +64,12 @@ impl Stored {
         Ok(count.try_into()?)
     }
 
+    /// Read through a client of its own: one that lived through a restart of the server closes its old connections
+    /// when it notices, and with one of them goes the cursor that is being read.
     pub(crate) async fn documents(&self, source: Source) -> Result<Vec<Document>> {
-        Ok(self
-            .documents
+        let client = mongodb::Client::with_options(self.documents.clone())?;
+        Ok(client
+            .database(&self.schema.replace('-', "_"))
             .collection(source.name())
             .find(doc! {})
             .await?
