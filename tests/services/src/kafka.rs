@@ -130,10 +130,12 @@ fn start_broker(installation: &Installation, jars: &Path, index: usize) -> Resul
 
 /// Makes an empty folder the storage of a new cluster's node.
 fn format(installation: &Installation, jars: &Path, index: usize, folder: &Path, data: &Path) -> Result<()> {
-    let configuration = folder.join("format.properties");
+    // Files of this process alone: the formatter of one that was killed may be about to read its own still.
+    let process = std::process::id();
+    let configuration = folder.join(format!("format-{process}.properties"));
     secret::write_private(&configuration, properties::of(installation, index, data).as_bytes())?;
     // The formatter reads its arguments from a file, which keeps the password off the list of processes.
-    let arguments = folder.join("format.arguments");
+    let arguments = folder.join(format!("format-{process}.arguments"));
     let user = installation.running().kafka;
     let credential = format!("SCRAM-SHA-512=[name={},password={}]", user.username, user.password);
     let lines = [
@@ -154,6 +156,7 @@ fn format(installation: &Installation, jars: &Path, index: usize, folder: &Path,
     // The formatter prints what it derived from the password: its log stays in the private folder.
     let formatted = host::run(&mut format, &folder.join("format.log"));
     state::remove(&arguments)?;
+    state::remove(&configuration)?;
     formatted
 }
 
