@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context, Result};
-use rustix::process::{Pid, Signal, getpid, getsid, kill_process, kill_process_group};
+use rustix::process::{Pid, Signal, getpid, kill_process, kill_process_group};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -96,14 +96,22 @@ fn signal_process(pid: i32, signal: Signal) {
 /// Builds and other commands that run to their end: all descendants but daemons, which have sessions of their own,
 /// and but the registered groups.
 fn children_in_session() -> Vec<i32> {
-    let Ok(session) = getsid(None) else { return Vec::new() };
     let processes = all_processes();
-    let mut family = BTreeSet::from([getpid().as_raw_pid()]);
+    let own = getpid().as_raw_pid();
+    // Not from `getsid`: in a PID namespace whose session began outside it the number is 0, for /proc as well.
+    let Some(session) = processes
+        .iter()
+        .find(|process| process.pid == own)
+        .map(|process| process.session)
+    else {
+        return Vec::new();
+    };
+    let mut family = BTreeSet::from([own]);
     let registered = groups().clone();
     loop {
         let known = family.len();
         for process in &processes {
-            let kin = family.contains(&process.parent) && process.session == session.as_raw_pid();
+            let kin = family.contains(&process.parent) && process.session == session;
             if kin && !registered.contains(&process.group) {
                 family.insert(process.pid);
             }
@@ -112,7 +120,7 @@ fn children_in_session() -> Vec<i32> {
             break;
         }
     }
-    family.remove(&getpid().as_raw_pid());
+    family.remove(&own);
     family.into_iter().collect()
 }
 

@@ -116,6 +116,8 @@ impl Daemon {
             && let Some(group) = Pid::from_raw(self.identity.pid)
         {
             sent(kill_process_group(group, Signal::KILL)).with_context(|| format!("kill {}", self.name))?;
+            // One that was started a moment ago has no group of its own yet.
+            sent(kill_process(group, Signal::KILL)).with_context(|| format!("kill {}", self.name))?;
         }
         for member in self.identity.session_members() {
             if let Some(pid) = Pid::from_raw(member) {
