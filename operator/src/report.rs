@@ -11,6 +11,7 @@ use tracing::warn;
 use crate::api::{SyncPipeline, SyncPipelineStatus};
 use crate::apply::FIELD_MANAGER;
 use crate::kafka::topics::ObservedTopics;
+use crate::metrics::Metrics;
 use crate::plan::naming;
 use crate::scale::follow::Followers;
 use crate::status::{self, Observations, condition};
@@ -22,12 +23,17 @@ const NOTE_LENGTH: usize = 1000;
 pub struct Reporter {
     client: Client,
     recorder: Recorder,
+    metrics: Metrics,
 }
 
 impl Reporter {
-    /// A reporter that writes Events through `recorder`.
-    pub fn new(client: Client, recorder: Recorder) -> Reporter {
-        Reporter { client, recorder }
+    /// A reporter that writes Events through `recorder` and shows statuses in `metrics`.
+    pub fn new(client: Client, recorder: Recorder, metrics: Metrics) -> Reporter {
+        Reporter {
+            client,
+            recorder,
+            metrics,
+        }
     }
 
     /// Adds what the API server and the follower know to `seen`.
@@ -62,6 +68,7 @@ impl Reporter {
         let api: Api<SyncPipeline> = Api::namespaced(self.client.clone(), &namespace);
         let previous = object.status.clone().unwrap_or_default();
         let status = status::status(&previous, seen, now);
+        self.metrics.statuses.show(&namespace, &object.name_any(), &status);
         self.tell(object, &previous, &status).await;
         if object.status.as_ref() == Some(&status) {
             return Ok(());

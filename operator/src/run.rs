@@ -84,7 +84,7 @@ pub async fn run(settings: Settings, port: u16) -> Result<(), StartError> {
         client: client.clone(),
         clusters,
         followers,
-        reporter: Reporter::new(client.clone(), recorder),
+        reporter: Reporter::new(client.clone(), recorder, metrics.clone()),
         settings,
         metrics,
         failures: Default::default(),
@@ -154,7 +154,7 @@ fn watch_deployments(client: Client) -> (Store<Deployment>, tokio::task::JoinHan
     (store, task)
 }
 
-/// Ends the followers of pipelines that are gone.
+/// Ends the followers, and forgets the figures, of pipelines that are gone.
 async fn sweep(pipelines: Store<SyncPipeline>, context: Arc<Context>) {
     let mut ticks = tokio::time::interval(SWEEP);
     if pipelines.wait_until_ready().await.is_err() {
@@ -162,7 +162,12 @@ async fn sweep(pipelines: Store<SyncPipeline>, context: Arc<Context>) {
     }
     loop {
         ticks.tick().await;
-        let alive: BTreeSet<String> = pipelines.state().iter().filter_map(|pipeline| pipeline.uid()).collect();
+        let present = pipelines.state();
+        let names = present
+            .iter()
+            .map(|pipeline| (pipeline.namespace().unwrap_or_default(), pipeline.name_any()));
+        context.metrics.statuses.retain(&names.collect());
+        let alive: BTreeSet<String> = present.iter().filter_map(|pipeline| pipeline.uid()).collect();
         context.followers.retain(&alive);
         if let Ok(mut failures) = context.failures.lock() {
             failures.retain(|uid, _| alive.contains(uid));

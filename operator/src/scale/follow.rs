@@ -232,13 +232,15 @@ impl Follower {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut groups_read: Option<Instant> = None;
         let mut failures = 0u32;
+        let mut target = self.target.borrow().clone();
         loop {
             ticks.tick().await;
             if self.target.has_changed().is_ok_and(|changed| changed) {
+                self.hide(&target);
                 // Partitions may have been added, or another topic be meant: start offsets are read anew.
                 self.starts = Starts::default();
             }
-            let target = self.target.borrow_and_update().clone();
+            target = self.target.borrow_and_update().clone();
             let groups_due = groups_read.is_none_or(|read| read.elapsed() >= GROUP_INTERVAL);
             match self.read(&target, groups_due).await {
                 Ok(reading) => {
@@ -441,15 +443,32 @@ impl Follower {
         true
     }
 
+    /// Shows how far a group is behind, at least; what is not known has no series.
     fn show(&self, group: &str, topic: &str, lag: Lag) {
-        if let Lag::Known(lag) = lag {
-            let namespace = self.object.namespace.as_deref().unwrap_or_default();
-            self.shared
-                .metrics
-                .lag
-                .with_label_values(&[namespace, &self.object.name, group, topic])
-                .set(lag);
+        let namespace = self.object.namespace.as_deref().unwrap_or_default();
+        let labels = [namespace, &self.object.name, group, topic];
+        let gauge = &self.shared.metrics.lag;
+        match lag.lower_bound() {
+            Some(lag) => gauge.with_label_values(&labels).set(lag),
+            // Fails where there is none already.
+            None => drop(gauge.remove_label_values(&labels)),
         }
+    }
+
+    /// Takes the lag of everything in `target` back, which would stay at its last value.
+    fn hide(&self, target: &Target) {
+        for reader in &target.readers {
+            for topic in &reader.topics {
+                self.show(&reader.group, topic, Lag::Unknown);
+            }
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        let target = self.target.borrow().clone();
+        self.hide(&target);
     }
 }
 
