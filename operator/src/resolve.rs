@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use crate::api::SyncPipeline;
 use crate::api::spec::CredentialsSecret;
+use crate::api::{SyncPipeline, SyncPipelineSpec};
 use crate::kafka::Connection;
 use crate::plan::SecretDigests;
 
@@ -66,6 +66,21 @@ impl ResolveError {
             ResolveError::SecretUnreadable { .. } => "SecretUnreadable",
         }
     }
+}
+
+/// Names of the Secrets that a spec refers to.
+pub fn secrets_of(spec: &SyncPipelineSpec) -> Vec<&str> {
+    let sasl = spec.kafka.security.as_ref().and_then(|security| security.sasl.as_ref());
+    let references = [
+        sasl.map(|sasl| &sasl.credentials_secret_ref),
+        spec.postgres.as_ref().map(|postgres| &postgres.credentials_secret_ref),
+        spec.mongodb.as_ref().map(|mongodb| &mongodb.credentials_secret_ref),
+    ];
+    references
+        .into_iter()
+        .flatten()
+        .map(|reference| reference.name.as_str())
+        .collect()
 }
 
 struct Credentials {

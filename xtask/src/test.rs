@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must be green, on one machine, from nothing.
 
 mod checks;
+mod monitoring;
 mod targets;
 mod totals;
 

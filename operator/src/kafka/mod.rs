@@ -1,13 +1,14 @@
 //! The only place that talks to Kafka.
 //!
 //! - [`connection`]: where a cluster is and who we are there; one client for each, shared
-//! - [`topics`]: topics as planned → topics as they are
+//! - [`topics`]: topics as planned → topics as they are; [`drift`]: what to change, decided without I/O
 //! - [`offsets`]: what the groups have read and what there is to read
 //!
 //! The client is `krafka`: it has the calls for other groups' offsets, and rotates identities. It is used
 //! nowhere else in the operator.
 
 pub mod connection;
+pub mod drift;
 pub mod offsets;
 pub mod topics;
 

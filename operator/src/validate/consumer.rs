@@ -1,0 +1,108 @@
+//! Readers: group, bounds and scaling.
+
+use std::time::Duration;
+
+use contract::Source;
+
+use super::{Consumer, InvalidSpec, Scaling, Topic, invalid, parse_duration, resolve_component};
+use crate::api::spec::{self, Consumer as ConsumerSpec, LadderColumn, LadderScaling, ScalingType};
+use crate::ladder::{self, Bounds};
+
+/// How long the lag must be low before the next rung down, by default.
+const COOLDOWN: Duration = Duration::from_secs(300);
+/// Lag thresholds, in messages, where the spec gives none. One upload is one message, so a reader of single
+/// events steps earlier than a reader of uploads: the design's values at 100,000 users.
+const UPLOAD_THRESHOLDS: [i64; 3] = [100, 500, 1000];
+const EVENT_THRESHOLDS: [i64; 4] = [3, 6, 8, 10];
+/// What a write to the stores may take on top of the linger before the next commit is seen.
+const COMMIT_SLACK: Duration = Duration::from_millis(300);
+
+pub(super) fn resolve_consumer(
+    spec: &spec::SyncPipelineSpec,
+    field: &str,
+    consumer: &ConsumerSpec,
+    reads: Vec<String>,
+    topics: &[Topic],
+    row: &ladder::Chosen,
+) -> Result<Consumer, InvalidSpec> {
+    let group = consumer
+        .group
+        .as_ref()
+        .ok_or_else(|| invalid(format!("{field}.group"), "is needed with profile Custom"))?;
+    let settings = consumer.scaling.ladder.clone().unwrap_or_default();
+    let column = settings.column.or_else(|| column_of(&consumer.name));
+    let asked = match (consumer.component.replicas, column) {
+        (Some(replicas), _) => Bounds {
+            min: replicas.min,
+            max: replicas.max,
+        },
+        (None, Some(column)) => row.row.bounds(column),
+        (None, None) => {
+            return Err(invalid(
+                format!("{field}.scaling.ladder.column"),
+                "is needed where the component's name is no column of the ladder; or write replicas",
+            ));
+        }
+    };
+    // More readers than partitions of the largest topic would stand idle.
+    let partitions = topics
+        .iter()
+        .filter(|topic| reads.contains(&topic.name))
+        .map(|topic| topic.partitions)
+        .max()
+        .unwrap_or(asked.max);
+    let bounds = Bounds {
+        min: asked.min.min(partitions),
+        max: asked.max.min(partitions),
+    };
+    let linger = parse_duration(
+        &format!("{field}.batch.linger"),
+        Some(&consumer.batch.linger),
+        Duration::ZERO,
+    )?;
+    let cooldown = parse_duration(
+        &format!("{field}.scaling.cooldown"),
+        consumer.scaling.cooldown.as_ref(),
+        COOLDOWN,
+    )?;
+    let scaling = match consumer.scaling.type_ {
+        ScalingType::Fixed => Scaling::Fixed,
+        ScalingType::Ladder => Scaling::Ladder {
+            thresholds: thresholds(&settings, &reads, &spec.kafka.topic_prefix),
+            cooldown,
+            commit_interval: linger + COMMIT_SLACK,
+        },
+    };
+    Ok(Consumer {
+        component: resolve_component(&consumer.name, &consumer.component, bounds, contract::port::CONSUMER),
+        topics: reads,
+        group: format!("{}{group}", spec.kafka.group_prefix),
+        batch_max_records: consumer.batch.max_records,
+        linger,
+        scaling,
+        missing_partitions: (asked.max - partitions).max(0),
+    })
+}
+
+/// The component's own name chooses its column; a reader of everything is as large as the largest.
+fn column_of(name: &str) -> Option<LadderColumn> {
+    match name {
+        "sms" | "all" => Some(LadderColumn::Sms),
+        "events" => Some(LadderColumn::Events),
+        "common" => Some(LadderColumn::Common),
+        _ => None,
+    }
+}
+
+fn thresholds(settings: &LadderScaling, reads: &[String], prefix: &str) -> Vec<i64> {
+    settings.lag_thresholds.clone().unwrap_or_else(|| {
+        let only_events = reads
+            .iter()
+            .all(|topic| Source::of_topic(topic, prefix) == Some(Source::Events));
+        if only_events {
+            EVENT_THRESHOLDS.to_vec()
+        } else {
+            UPLOAD_THRESHOLDS.to_vec()
+        }
+    })
+}

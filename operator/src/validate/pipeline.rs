@@ -1,0 +1,130 @@
+//! A pipeline with every default filled in: what the plan is made from.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+
+use crate::api::spec::{
+    self, DeletionPolicy, EnvVariable, Environment, NetworkPolicySettings, PodSettings, Probes, Region, ServiceSettings,
+};
+use crate::ladder::{self, Bounds};
+
+/// A pipeline with every default filled in: what the plan is made from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// Name of the SyncPipeline.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// Sizes and small-cluster rules.
+    pub environment: Environment,
+    /// Region, where one is given.
+    pub region: Option<Region>,
+    /// Row of the ladder.
+    pub ladder: ladder::Chosen,
+    /// The Kafka cluster as the user wrote it.
+    pub kafka: spec::Kafka,
+    /// The PostgreSQL server as the user wrote it.
+    pub postgres: Option<spec::Postgres>,
+    /// The MongoDB server as the user wrote it.
+    pub mongodb: Option<spec::Mongodb>,
+    /// Topics, dead-letter topics included.
+    pub topics: Vec<Topic>,
+    /// Producers.
+    pub producers: Vec<Producer>,
+    /// Consumers.
+    pub consumers: Vec<Consumer>,
+    /// Secrets with credentials of the image registry.
+    pub image_pull_secrets: Vec<String>,
+    /// When to pull images.
+    pub image_pull_policy: Option<&'static str>,
+    /// What the pods may talk to.
+    pub network_policy: NetworkPolicySettings,
+}
+
+/// A topic.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Topic {
+    /// Name, prefix included.
+    pub name: String,
+    /// Partitions.
+    pub partitions: i32,
+    /// Copies of each partition.
+    pub replication_factor: i32,
+    /// Settings by Kafka's names, `min.insync.replicas` apart: it depends on the brokers.
+    pub config: BTreeMap<String, String>,
+    /// Copies that must have a message before it is acknowledged.
+    pub min_in_sync_replicas: i32,
+    /// Whether to look after it: absent for those that the operator created itself.
+    pub manage: Option<bool>,
+    /// What becomes of it when the SyncPipeline is deleted.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// What every component has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Component {
+    /// Name within the pipeline.
+    pub name: String,
+    /// Image; the operator's default when absent.
+    pub image: Option<String>,
+    /// Least and most replicas.
+    pub bounds: Bounds,
+    /// Requests and limits; those of the environment when absent.
+    pub resources: Option<ResourceRequirements>,
+    /// Port that the container listens on.
+    pub port: u16,
+    /// How Kubernetes asks the pods.
+    pub probes: Probes,
+    /// Further variables.
+    pub env: Vec<EnvVariable>,
+    /// Settings of the pods.
+    pub pod: PodSettings,
+}
+
+/// An HTTP API that writes to topics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Producer {
+    /// What every component has.
+    pub component: Component,
+    /// Topics it writes to, prefix included.
+    pub topics: Vec<String>,
+    /// Its Service.
+    pub service: ServiceSettings,
+}
+
+/// A reader of topics.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Consumer {
+    /// What every component has.
+    pub component: Component,
+    /// Topics it reads, prefix included.
+    pub topics: Vec<String>,
+    /// Its consumer group, prefix included.
+    pub group: String,
+    /// Most records in one write.
+    pub batch_max_records: i32,
+    /// Longest wait for a write to fill.
+    pub linger: Duration,
+    /// How replicas follow the lag.
+    pub scaling: Scaling,
+    /// Replicas that the ladder or the spec asks for but the topics have no partitions for.
+    pub missing_partitions: i32,
+}
+
+/// How replicas follow the lag.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scaling {
+    /// Along rungs.
+    Ladder {
+        /// Lags that lead one step up each, ascending.
+        thresholds: Vec<i64>,
+        /// How long the lag must be low before the next rung down.
+        cooldown: Duration,
+        /// Longest time between two commits of a busy reader.
+        commit_interval: Duration,
+    },
+    /// Not at all.
+    Fixed,
+}
