@@ -295,12 +295,9 @@ fn watch_deployments(api: Api<Deployment>) -> (Store<Deployment>, impl Future<Ou
 
 /// Forgets what is kept, and shown, of pipelines that are gone.
 async fn sweep(scopes: Vec<Pipelines>, context: Arc<Context>) {
+    // Not after `wait_until_ready`, which wakes only one of several waiters, and the controller is another. Before the
+    // stores are ready nothing was reconciled, so there is nothing to forget.
     let mut ticks = tokio::time::interval(SWEEP);
-    for pipelines in &scopes {
-        if pipelines.wait_until_ready().await.is_err() {
-            return;
-        }
-    }
     loop {
         ticks.tick().await;
         let present: Vec<_> = scopes.iter().flat_map(Store::state).collect();

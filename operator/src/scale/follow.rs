@@ -223,6 +223,8 @@ struct ReaderState {
     changed: Option<Change>,
     /// Replicas that were patched and have not come back through the watch yet.
     patched: Option<(i32, Instant)>,
+    /// Replicas that somebody else has set, and since when they are seen.
+    by_hand: Option<(i32, Instant)>,
 }
 
 /// What a status shows of each reader, as far as it changes by itself.
@@ -390,7 +392,7 @@ impl Follower {
                 replicas,
                 lags,
                 rebalancing,
-                manual: self.by_hand(reader, state),
+                manual: self.by_hand(reader, state, replicas),
             };
             let made = decide(policy, &observation, &mut state.memory);
             if made.wanted != replicas {
@@ -421,13 +423,26 @@ impl Follower {
         }
     }
 
-    /// Who else has set the replicas, and how long ago; nobody while an own patch is on its way.
-    fn by_hand(&self, reader: &Reader, state: &ReaderState) -> Option<(String, Duration)> {
-        if state.patched.is_some() {
+    /// Who else has set the replicas, and how long ago, or for how long this has been seen; nobody while an own patch
+    /// is on its way.
+    fn by_hand(&self, reader: &Reader, state: &mut ReaderState, replicas: i32) -> Option<(String, Duration)> {
+        let setter = match state.patched {
+            Some(_) => None,
+            None => self
+                .deployment(reader)
+                .and_then(|deployment| manual::last_setter(&deployment)),
+        };
+        let Some((who, at)) = setter else {
+            state.by_hand = None;
             return None;
-        }
-        let (who, at) = manual::last_setter(&*self.deployment(reader)?)?;
-        Some((who, (Utc::now() - at).to_std().unwrap_or_default()))
+        };
+        let seen = match state.by_hand {
+            Some((count, since)) if count == replicas => since,
+            _ => Instant::now(),
+        };
+        state.by_hand = Some((replicas, seen));
+        let since = at.and_then(|at| (Utc::now() - at).to_std().ok());
+        Some((who, since.unwrap_or_else(|| seen.elapsed())))
     }
 
     fn deployment(&self, reader: &Reader) -> Option<Arc<Deployment>> {

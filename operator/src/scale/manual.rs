@@ -9,15 +9,16 @@ use k8s_openapi::api::apps::v1::Deployment;
 use super::follow::FIELD_MANAGER;
 use crate::apply;
 
-/// The last one who set the replicas and is not the operator, and when.
-pub fn last_setter(deployment: &Deployment) -> Option<(String, DateTime<Utc>)> {
+/// The last one who set the replicas and is not the operator, and when. The API server keeps no time of a change by
+/// way of the scale subresource, as `kubectl scale` makes it.
+pub fn last_setter(deployment: &Deployment) -> Option<(String, Option<DateTime<Utc>>)> {
     let ours = [FIELD_MANAGER, apply::FIELD_MANAGER, apply::STARTER];
     let fields = deployment.metadata.managed_fields.iter().flatten();
     let setters = fields.filter(|entry| {
         let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
         fields.is_some_and(|fields| fields.pointer("/f:spec/f:replicas").is_some())
     });
-    let mut foreign = None;
+    let mut foreign: Option<(String, Option<DateTime<Utc>>)> = None;
     for entry in setters {
         let manager = entry.manager.as_deref().unwrap_or("somebody");
         if ours.contains(&manager) {
@@ -27,9 +28,11 @@ pub fn last_setter(deployment: &Deployment) -> Option<(String, DateTime<Utc>)> {
             }
             continue;
         }
-        let time = entry.time.as_ref()?.0;
-        let at = DateTime::from_timestamp(time.as_second(), 0)?;
-        if foreign.as_ref().is_none_or(|(_, latest)| at > *latest) {
+        let time = entry.time.as_ref().map(|time| time.0.as_second());
+        let at = time.and_then(|second| DateTime::from_timestamp(second, 0));
+        // What has no time is as good as new.
+        let is_later = |latest: &Option<DateTime<Utc>>| at.is_none() || latest.is_some_and(|latest| at > Some(latest));
+        if foreign.as_ref().is_none_or(|(_, latest)| is_later(latest)) {
             foreign = Some((manager.to_owned(), at));
         }
     }
@@ -69,7 +72,15 @@ mod tests {
             None
         );
         let (who, at) = last_setter(&deployment(&[(FIELD_MANAGER, false, 5), ("kubectl", true, 6)])).unwrap();
-        assert_eq!((who.as_str(), at.timestamp()), ("kubectl", 6));
+        assert_eq!((who.as_str(), at.unwrap().timestamp()), ("kubectl", 6));
+    }
+
+    #[test]
+    fn a_change_of_the_scale_has_no_time_and_counts() {
+        let mut scaled = deployment(&[(apply::STARTER, false, 5), ("kubectl", true, 6)]);
+        let entries = scaled.metadata.managed_fields.as_mut().unwrap();
+        entries[1].time = None;
+        assert_eq!(last_setter(&scaled), Some(("kubectl".to_owned(), None)));
     }
 
     #[test]
