@@ -5,3 +5,4 @@ mod lifecycle;
 mod records;
 mod refusals;
 mod scaling;
+mod security;
