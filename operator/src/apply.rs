@@ -7,10 +7,12 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::plan::{Plan, naming};
@@ -18,7 +20,7 @@ use crate::plan::{Plan, naming};
 /// Field manager of everything but replicas.
 pub const FIELD_MANAGER: &str = "syncpipeline-operator";
 /// Field manager of the replicas that a Deployment starts with.
-const STARTER: &str = "syncpipeline-starter";
+pub const STARTER: &str = "syncpipeline-starter";
 /// Annotation with a digest of what was applied, so that a field taken out of the plan is noticed too.
 const APPLIED_ANNOTATION: &str = "syncpipeline.dev/applied";
 
@@ -64,19 +66,39 @@ pub async fn apply(
     uid: &str,
     plan: &Plan,
 ) -> Result<Vec<String>, ApplyError> {
-    let mut changes = vec![];
     let room = Room {
         client,
         namespace,
         pipeline,
         uid,
     };
-    changes.extend(room.converge::<ServiceAccount>(&plan.accounts).await?);
-    changes.extend(room.converge::<Service>(&plan.services).await?);
-    room.start_new_deployments(plan).await?;
-    changes.extend(room.converge::<Deployment>(&plan.deployments).await?);
-    changes.extend(room.converge::<HorizontalPodAutoscaler>(&plan.autoscalers).await?);
-    Ok(changes)
+    let mut all = room.converge::<ServiceAccount>(&plan.accounts).await?;
+    all.add(room.converge::<Service>(&plan.services).await?);
+    room.start_deployments(plan).await?;
+    all.add(room.converge::<Deployment>(&plan.deployments).await?);
+    all.add(room.converge::<HorizontalPodAutoscaler>(&plan.autoscalers).await?);
+    all.add(room.converge::<PodDisruptionBudget>(&plan.budgets).await?);
+    all.add(room.converge::<NetworkPolicy>(&plan.network_policies).await?);
+    match all.taken {
+        Some(taken) => Err(taken),
+        None => Ok(all.changes),
+    }
+}
+
+/// What became of some objects.
+#[derive(Debug)]
+struct Converged {
+    /// A line for each object that was changed.
+    changes: Vec<String>,
+    /// The first object whose name somebody else's object has.
+    taken: Option<ApplyError>,
+}
+
+impl Converged {
+    fn add(&mut self, other: Converged) {
+        self.changes.extend(other.changes);
+        self.taken = self.taken.take().or(other.taken);
+    }
 }
 
 /// Where one pipeline's objects live.
@@ -88,7 +110,7 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    async fn converge<K>(&self, wanted: &[K]) -> Result<Vec<String>, ApplyError>
+    async fn converge<K>(&self, wanted: &[K]) -> Result<Converged, ApplyError>
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
     {
@@ -103,11 +125,17 @@ impl Room<'_> {
             }
         };
         let mut changes = vec![];
+        let mut taken = None;
         for object in wanted {
             let name = object.name_any();
             let live = api.get_opt(&name).await.map_err(refused(&name))?;
             if live.as_ref().is_some_and(|live| !self.owns(live)) {
-                return Err(ApplyError::NameTaken { kind, name });
+                // The others are the pipeline's own, and are looked after all the same.
+                taken.get_or_insert(ApplyError::NameTaken {
+                    kind: kind.clone(),
+                    name,
+                });
+                continue;
             }
             let desired = desired(object);
             if live
@@ -126,12 +154,7 @@ impl Room<'_> {
             ));
         }
         let keep: BTreeSet<String> = wanted.iter().map(ResourceExt::name_any).collect();
-        let selector = format!(
-            "{},{}={}",
-            naming::managed_selector(),
-            naming::PIPELINE_LABEL,
-            self.pipeline
-        );
+        let selector = naming::selector_of(self.pipeline);
         for object in api
             .list(&ListParams::default().labels(&selector))
             .await
@@ -146,17 +169,14 @@ impl Room<'_> {
                 .map_err(refused(&name))?;
             changes.push(format!("{kind} {name} deleted"));
         }
-        Ok(changes)
+        Ok(Converged { changes, taken })
     }
 
     /// Creates Deployments that are missing with the replicas they start with. The field then belongs to a
-    /// manager of its own, so that the applies that follow, which have no replicas, do not take it away.
-    async fn start_new_deployments(&self, plan: &Plan) -> Result<(), ApplyError> {
+    /// manager of its own, so that the applies that follow, which have no replicas, do not take it away. A
+    /// Deployment with an autoscaler that somebody has scaled to nothing starts again: its autoscaler never would.
+    async fn start_deployments(&self, plan: &Plan) -> Result<(), ApplyError> {
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), self.namespace);
-        let parameters = PostParams {
-            field_manager: Some(STARTER.to_owned()),
-            ..PostParams::default()
-        };
         for deployment in &plan.deployments {
             let name = deployment.name_any();
             let refused = |source: kube::Error| ApplyError::ApplyRefused {
@@ -164,11 +184,27 @@ impl Room<'_> {
                 name: name.clone(),
                 source: Box::new(source),
             };
-            if api.get_metadata_opt(&name).await.map_err(refused)?.is_some() {
+            let start = plan.starts.get(&name).copied();
+            if let Some(live) = api.get_opt(&name).await.map_err(refused)? {
+                let autoscaled = plan.autoscalers.iter().any(|autoscaler| autoscaler.name_any() == name);
+                if autoscaled && live.spec.replicas == Some(0) && self.owns(&live) {
+                    let scale = json!({"spec": {"replicas": start}});
+                    let parameters = PatchParams {
+                        field_manager: Some(STARTER.to_owned()),
+                        ..PatchParams::default()
+                    };
+                    api.patch_scale(&name, &parameters, &Patch::Merge(&scale))
+                        .await
+                        .map_err(refused)?;
+                }
                 continue;
             }
             let mut first = deployment.clone();
-            first.spec.replicas = plan.starts.get(&name).copied();
+            first.spec.replicas = start;
+            let parameters = PostParams {
+                field_manager: Some(STARTER.to_owned()),
+                ..PostParams::default()
+            };
             match api.create(&parameters, &first).await {
                 // Made by somebody else in this moment: the apply says whose it is.
                 Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
@@ -211,7 +247,6 @@ fn covers(live: &Value, desired: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn defaults_of_the_api_server_are_no_drift() {

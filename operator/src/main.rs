@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use operator::api::SyncPipeline;
+use operator::leader::Candidate;
 use operator::plan::{SecretDigests, Settings, plan};
+use operator::run::Options;
 use operator::{manifest, run, validate};
 
 #[derive(Parser)]
@@ -26,6 +28,18 @@ enum Command {
         /// Port of health and metrics.
         #[arg(long, env = "SYNCPIPELINE_PORT", default_value_t = contract::port::OPERATOR)]
         port: u16,
+        /// Namespaces to look after, separated by commas; all when left out.
+        #[arg(long, env = "SYNCPIPELINE_WATCH_NAMESPACES", value_delimiter = ',')]
+        watch_namespaces: Vec<String>,
+        /// Lease by which one of several operators is chosen.
+        #[arg(long, env = "SYNCPIPELINE_LEASE_NAME", default_value = "syncpipeline-operator")]
+        lease_name: String,
+        /// Its namespace. Without it there is no election: only for an operator that is known to be the only one.
+        #[arg(long, env = "POD_NAMESPACE")]
+        lease_namespace: Option<String>,
+        /// Name in the election; the pod's name, so that a container that is started again is the same candidate.
+        #[arg(long, env = "POD_NAME", default_value_t = format!("operator-{}", std::process::id()))]
+        identity: String,
     },
     /// Print the CustomResourceDefinition as YAML.
     Crd,
@@ -55,6 +69,9 @@ struct Images {
         default_value = "syncpipeline/consumer:0.1.0"
     )]
     consumer_image: String,
+    /// Namespace that may read the metrics of pods which serve nothing else.
+    #[arg(long, env = "SYNCPIPELINE_MONITORING_NAMESPACE", default_value = "monitoring")]
+    monitoring_namespace: String,
 }
 
 impl Images {
@@ -62,6 +79,7 @@ impl Images {
         Settings {
             producer_image: self.producer_image,
             consumer_image: self.consumer_image,
+            monitoring_namespace: self.monitoring_namespace,
         }
     }
 }
@@ -69,9 +87,26 @@ impl Images {
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Run { images, port } => {
+        Command::Run {
+            images,
+            port,
+            watch_namespaces,
+            lease_name,
+            lease_namespace,
+            identity,
+        } => {
             log_as_json();
-            run::run(images.settings(), port).await.map_err(Into::into)
+            let options = Options {
+                settings: images.settings(),
+                port,
+                namespaces: watch_namespaces.into_iter().filter(|name| !name.is_empty()).collect(),
+                candidate: lease_namespace.map(|namespace| Candidate {
+                    lease: lease_name,
+                    namespace,
+                    identity,
+                }),
+            };
+            run::run(options).await.map_err(Into::into)
         }
         Command::Crd => print_definition(),
         Command::Plan { file, images } => print_plan(&file, &images.settings()),
@@ -133,6 +168,12 @@ fn print_plan(file: &std::path::Path, settings: &Settings) -> Outcome {
     }
     for autoscaler in &plan.autoscalers {
         out += &format!("---\n{}", manifest::render(autoscaler)?);
+    }
+    for budget in &plan.budgets {
+        out += &format!("---\n{}", manifest::render(budget)?);
+    }
+    for policy in &plan.network_policies {
+        out += &format!("---\n{}", manifest::render(policy)?);
     }
     print(&out)
 }

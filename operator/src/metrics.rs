@@ -1,5 +1,9 @@
 //! The operator's own metrics.
 
+mod statuses;
+
+pub use statuses::Statuses;
+
 use contract::metric;
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector};
 
@@ -9,6 +13,8 @@ pub struct Metrics {
     registry: Registry,
     /// Lag of a group on a topic, by namespace, pipeline, group and topic.
     pub lag: IntGaugeVec,
+    /// What the statuses say.
+    pub statuses: Statuses,
     /// Decisions that changed replicas, by namespace, pipeline, component and direction.
     pub decisions: IntCounterVec,
     /// Reconciles by outcome.
@@ -32,6 +38,7 @@ impl Metrics {
                 Opts::new(metric::LAG, "Messages that a group has not read of a topic"),
                 &["namespace", "pipeline", "group", "topic"],
             )?,
+            statuses: Statuses::new()?,
             decisions: IntCounterVec::new(
                 Opts::new(metric::DECISIONS, "Scaling decisions that changed replicas"),
                 &["namespace", "pipeline", "component", "direction"],
@@ -41,21 +48,55 @@ impl Metrics {
             offset_read_duration: seconds(metric::OFFSET_READ_DURATION, "Duration of one reading of offsets")?,
             registry,
         };
-        let collectors: [Box<dyn Collector>; 5] = [
-            Box::new(metrics.lag.clone()),
-            Box::new(metrics.decisions.clone()),
-            Box::new(metrics.reconciles.clone()),
-            Box::new(metrics.reconcile_duration.clone()),
-            Box::new(metrics.offset_read_duration.clone()),
-        ];
-        for collector in collectors {
+        for collector in metrics.collectors() {
             metrics.registry.register(collector)?;
         }
         Ok(metrics)
     }
 
+    fn collectors(&self) -> [Box<dyn Collector>; 6] {
+        [
+            Box::new(self.lag.clone()),
+            Box::new(self.statuses.clone()),
+            Box::new(self.decisions.clone()),
+            Box::new(self.reconciles.clone()),
+            Box::new(self.reconcile_duration.clone()),
+            Box::new(self.offset_read_duration.clone()),
+        ]
+    }
+
     /// All values in Prometheus' text format.
     pub fn render(&self) -> Result<String, prometheus::Error> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use contract::metric::Kind;
+    use prometheus::proto::MetricType;
+
+    #[test]
+    fn metrics_are_what_the_contract_says() {
+        let metrics = Metrics::register().unwrap();
+        let mut exported = vec![];
+        for collector in metrics.collectors() {
+            for (desc, family) in collector.desc().into_iter().zip(collector.collect()) {
+                let kind = match family.get_field_type() {
+                    MetricType::COUNTER => Kind::Counter,
+                    MetricType::GAUGE => Kind::Gauge,
+                    MetricType::HISTOGRAM => Kind::Histogram,
+                    other => panic!("{} is a {other:?}", desc.fq_name),
+                };
+                exported.push((desc.fq_name.clone(), kind, desc.variable_labels.clone()));
+            }
+        }
+        let owned = |labels: &[&str]| labels.iter().map(|label| (*label).to_owned()).collect::<Vec<_>>();
+        let described: Vec<_> = metric::OF_OPERATOR
+            .iter()
+            .map(|metric| (metric.name.to_owned(), metric.kind, owned(metric.labels)))
+            .collect();
+        assert_eq!(exported, described);
     }
 }

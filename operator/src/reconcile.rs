@@ -1,4 +1,4 @@
-//! The pass: resolve ─► validate ─► plan ─► topics ─► apply ─► observe ─► status.
+//! The pass: validate ─► resolve ─► plan ─► topics ─► apply ─► observe ─► status.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
@@ -13,8 +13,11 @@ use tracing::{info, warn};
 
 use crate::api::SyncPipeline;
 use crate::apply::{self, ApplyError};
+use crate::claims::Claims;
+use crate::defaults::filled_in;
+use crate::deletion::{self, DeletionError, Released};
 use crate::kafka::topics::ObservedTopics;
-use crate::kafka::{Clusters, Connection, KafkaError};
+use crate::kafka::{Clusters, Connection};
 use crate::metrics::Metrics;
 use crate::plan::{Plan, Settings, plan};
 use crate::report::Reporter;
@@ -22,12 +25,17 @@ use crate::resolve::{ResolveError, resolve};
 use crate::scale::follow::Followers;
 use crate::scale::target;
 use crate::status::{Failure, Observations};
-use crate::validate::{InvalidSpec, Pipeline, validate};
+use crate::topics::{self, TopicsError};
+use crate::validate::{InvalidSpec, Pipeline, Scaling, validate};
 
 /// How often a pipeline at rest is looked at, for changes that no watch tells: topics, Secrets.
 const REST: Duration = Duration::from_secs(30);
 /// First and longest wait after a failure.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+/// How often a deletion looks whether the pods are gone.
+const DELETION_INTERVAL: Duration = Duration::from_secs(1);
+/// Annotation that, being `true`, keeps the operator from writing anything but the status.
+pub const PAUSED_ANNOTATION: &str = "syncpipeline.dev/paused";
 
 /// What every pass needs.
 pub struct Context {
@@ -43,6 +51,8 @@ pub struct Context {
     pub settings: Settings,
     /// The operator's metrics.
     pub metrics: Metrics,
+    /// Which pipeline holds which topics and groups.
+    pub claims: Claims,
     /// Failures in a row, by uid.
     pub failures: Mutex<HashMap<String, u32>>,
 }
@@ -56,9 +66,12 @@ pub enum PassError {
     /// The spec cannot become a pipeline.
     #[error(transparent)]
     Invalid(#[from] InvalidSpec),
-    /// Kafka.
+    /// Topics.
     #[error(transparent)]
-    Kafka(#[from] KafkaError),
+    Topics(#[from] TopicsError),
+    /// The end of the object.
+    #[error(transparent)]
+    Deletion(#[from] DeletionError),
     /// The API server, or somebody else's object.
     #[error(transparent)]
     Apply(#[from] ApplyError),
@@ -69,35 +82,40 @@ impl PassError {
         let reason = match self {
             PassError::Resolve(error) => error.reason(),
             PassError::Invalid(_) => "InvalidSpec",
-            PassError::Kafka(error) => error.reason(),
+            PassError::Topics(error) => error.reason(),
+            PassError::Deletion(error) => error.reason(),
             PassError::Apply(error) => error.reason(),
         };
         Failure {
             reason,
             message: self.to_string(),
-            of_topics: matches!(self, PassError::Kafka(_)),
+            of_topics: matches!(self, PassError::Topics(_)),
         }
     }
 }
 
 /// One pass over one SyncPipeline, with its status written at the end whatever happened.
 pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Result<Action, kube::Error> {
-    if object.meta().deletion_timestamp.is_some() {
-        // The garbage collector removes what the object owns; topics stay.
-        return Ok(Action::await_change());
-    }
     let begun = Instant::now();
     let mut seen = Observations {
         generation: object.meta().generation,
+        paused: is_paused(&object),
         ..Observations::default()
     };
-    let outcome = pass(&object, &context, &mut seen).await;
+    let outcome = if object.meta().deletion_timestamp.is_some() {
+        // The garbage collector removes what the object owns; topics are Kafka's.
+        deletion::release(&object, &context).await.map_err(PassError::from)
+    } else {
+        pass(&object, &context, &mut seen).await.map(|()| Released::Nothing)
+    };
     if let Err(error) = &outcome {
-        warn!(pipeline = %ObjectRef::from_obj(object.as_ref()), %error, "pass failed");
+        warn!(pipeline = %ObjectRef::from_obj(object.as_ref()), generation = seen.generation, %error, "pass failed");
     }
-    seen.failure = outcome.as_ref().err().map(PassError::failure);
-    context.reporter.observe(&object, &context.followers, &mut seen).await?;
-    context.reporter.publish(&object, &seen, Utc::now()).await?;
+    if !matches!(outcome, Ok(Released::Everything)) {
+        seen.failure = outcome.as_ref().err().map(PassError::failure);
+        context.reporter.observe(&object, &context.followers, &mut seen).await?;
+        context.reporter.publish(&object, &seen, Utc::now()).await?;
+    }
 
     context
         .metrics
@@ -114,48 +132,81 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
 async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations) -> Result<(), PassError> {
     let pipeline = validate(object)?;
     seen.pipeline = Some(pipeline.clone());
+    seen.resolved = filled_in(&object.spec, &pipeline, &context.settings);
     let resolved = resolve(&context.client, object).await?;
     let plan = plan(&pipeline, &context.settings, &owner(object), &resolved.digests);
-
-    let topics = ensure_topics(context, &resolved.kafka, &plan, &pipeline).await;
-    if let Err(error) = &topics
-        && !had_all_topics(object, &plan)
-    {
-        // Pods without their topics would only fail.
-        return Err(error.clone().into());
+    if seen.paused {
+        return look_only(object, context, &pipeline, resolved.kafka, seen).await;
     }
+
+    let topics = match topics::converge(object, context, &resolved.kafka, &pipeline).await {
+        Ok(topics) => {
+            follow(object, context, &pipeline, topics, resolved.kafka, seen).await;
+            Ok(())
+        }
+        Err(error) if may_go_on_without(&error, object, &plan) => Err(error),
+        Err(error) => return Err(error.into()),
+    };
+    deletion::hold(object, context, &pipeline).await?;
     let uid = object.uid().unwrap_or_default();
     let changes = apply::apply(&context.client, &pipeline.namespace, &pipeline.name, &uid, &plan).await?;
     if !changes.is_empty() {
-        info!(pipeline = %ObjectRef::from_obj(object), ?changes, "applied");
+        info!(pipeline = %ObjectRef::from_obj(object), generation = seen.generation, ?changes, "applied");
     }
-    let topics = topics?;
-    seen.topics = Some(topics.clone());
-    context.reporter.topics_created(object, &topics).await;
-    let target = target::of(&pipeline, &topics, resolved.kafka);
-    context
-        .followers
-        .follow(&uid, ObjectRef::from_obj(object), object.object_ref(&()), target);
+    Ok(topics?)
+}
+
+/// The pass of a paused pipeline: nothing is written but its status.
+async fn look_only(
+    object: &SyncPipeline,
+    context: &Context,
+    pipeline: &Pipeline,
+    kafka: Connection,
+    seen: &mut Observations,
+) -> Result<(), PassError> {
+    let mut paused = pipeline.clone();
+    paused
+        .consumers
+        .iter_mut()
+        .for_each(|consumer| consumer.scaling = Scaling::Fixed);
+    let topics = topics::look(context, &kafka, pipeline, object).await?;
+    follow(object, context, &paused, topics, kafka, seen).await;
     Ok(())
 }
 
-async fn ensure_topics(
+/// Says what became of the topics, and reads their lag from now on.
+async fn follow(
+    object: &SyncPipeline,
     context: &Context,
-    connection: &Connection,
-    plan: &Plan,
     pipeline: &Pipeline,
-) -> Result<ObservedTopics, KafkaError> {
-    let cluster = context.clusters.get(connection).await?;
-    let topics = cluster.ensure_topics(&plan.topics, pipeline.environment).await;
-    if topics.is_err() {
-        // A connection that fails is made anew next time: brokers and credentials change.
-        context.clusters.forget(connection).await;
-    }
-    topics
+    topics: ObservedTopics,
+    kafka: Connection,
+    seen: &mut Observations,
+) {
+    context.reporter.topics_changed(object, &topics).await;
+    let target = target::of(pipeline, &topics, kafka);
+    seen.topics = Some(topics);
+    let uid = object.uid().unwrap_or_default();
+    context
+        .followers
+        .follow(&uid, ObjectRef::from_obj(object), object.object_ref(&()), target);
 }
 
-/// Whether an earlier pass saw every topic: then a Kafka that is away for a while does not stop the repair of
-/// pods and Services.
+/// A Kafka that is away for a while does not stop the repair of pods and Services of a pipeline that has all its
+/// topics; pods without their topics would only fail, and what another pipeline holds is not touched.
+fn may_go_on_without(error: &TopicsError, object: &SyncPipeline, plan: &Plan) -> bool {
+    matches!(error, TopicsError::Kafka(_)) && had_all_topics(object, plan)
+}
+
+/// Whether the user has asked the operator to keep its hands off.
+pub fn is_paused(object: &SyncPipeline) -> bool {
+    object
+        .annotations()
+        .get(PAUSED_ANNOTATION)
+        .is_some_and(|value| value == "true")
+}
+
+/// Whether an earlier pass saw every topic.
 fn had_all_topics(object: &SyncPipeline, plan: &Plan) -> bool {
     let known = object.status.iter().flat_map(|status| &status.topics);
     let known: BTreeSet<&str> = known.map(|topic| topic.name.as_str()).collect();
@@ -163,15 +214,19 @@ fn had_all_topics(object: &SyncPipeline, plan: &Plan) -> bool {
 }
 
 /// When to look again: after a rest, or after a failure with growing waits.
-fn next(object: &SyncPipeline, context: &Context, outcome: &Result<(), PassError>) -> Action {
+fn next(object: &SyncPipeline, context: &Context, outcome: &Result<Released, PassError>) -> Action {
     let uid = object.uid().unwrap_or_default();
     let Ok(mut failures) = context.failures.lock() else {
         return Action::requeue(REST);
     };
     match outcome {
-        Ok(()) => {
+        Ok(released) => {
             failures.remove(&uid);
-            Action::requeue(REST)
+            match released {
+                Released::Nothing => Action::requeue(REST),
+                Released::Waiting => Action::requeue(DELETION_INTERVAL),
+                Released::Everything => Action::await_change(),
+            }
         }
         // Only a new spec helps, and that comes through the watch.
         Err(PassError::Invalid(_)) => Action::await_change(),

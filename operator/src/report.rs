@@ -2,15 +2,20 @@
 
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::api::{SyncPipeline, SyncPipelineStatus};
 use crate::apply::FIELD_MANAGER;
+use crate::defaults;
+use crate::kafka::drift::Change;
 use crate::kafka::topics::ObservedTopics;
+use crate::metrics::Metrics;
 use crate::plan::naming;
 use crate::scale::follow::Followers;
 use crate::status::{self, Observations, condition};
@@ -22,12 +27,17 @@ const NOTE_LENGTH: usize = 1000;
 pub struct Reporter {
     client: Client,
     recorder: Recorder,
+    metrics: Metrics,
 }
 
 impl Reporter {
-    /// A reporter that writes Events through `recorder`.
-    pub fn new(client: Client, recorder: Recorder) -> Reporter {
-        Reporter { client, recorder }
+    /// A reporter that writes Events through `recorder` and shows statuses in `metrics`.
+    pub fn new(client: Client, recorder: Recorder, metrics: Metrics) -> Reporter {
+        Reporter {
+            client,
+            recorder,
+            metrics,
+        }
     }
 
     /// Adds what the API server and the follower know to `seen`.
@@ -38,15 +48,14 @@ impl Reporter {
         seen: &mut Observations,
     ) -> Result<(), kube::Error> {
         let namespace = object.namespace().unwrap_or_default();
-        let selector = format!(
-            "{},{}={}",
-            naming::managed_selector(),
-            naming::PIPELINE_LABEL,
-            object.name_any()
-        );
+        let selector = naming::selector_of(&object.name_any());
         let api: Api<Deployment> = Api::namespaced(self.client.clone(), &namespace);
         let deployments = api.list(&ListParams::default().labels(&selector)).await?;
         seen.deployments = deployments.into_iter().map(|found| (found.name_any(), found)).collect();
+        if seen.is_short_of_pods() {
+            let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
+            seen.pods = api.list(&ListParams::default().labels(&selector)).await?.items;
+        }
         seen.lag = followers.snapshot(&object.uid().unwrap_or_default());
         Ok(())
     }
@@ -62,7 +71,9 @@ impl Reporter {
         let api: Api<SyncPipeline> = Api::namespaced(self.client.clone(), &namespace);
         let previous = object.status.clone().unwrap_or_default();
         let status = status::status(&previous, seen, now);
+        self.metrics.statuses.show(&namespace, &object.name_any(), &status);
         self.tell(object, &previous, &status).await;
+        self.tell_defaults(object, &previous, &status).await;
         if object.status.as_ref() == Some(&status) {
             return Ok(());
         }
@@ -82,12 +93,21 @@ impl Reporter {
         }
     }
 
-    /// An Event for topics that this pass created.
-    pub async fn topics_created(&self, object: &SyncPipeline, topics: &ObservedTopics) {
+    /// A warning, before it happens.
+    pub async fn topic_grows(&self, object: &SyncPipeline, topic: &str, from: i32, to: i32) {
+        let note = format!(
+            "topic {topic} grows from {from} to {to} partitions: keys move to other partitions, so messages of one \
+             user may be read out of order across the growth"
+        );
+        self.event(object, EventType::Warning, "TopicGrows", note).await;
+    }
+
+    /// An Event for the topics that this pass created, and one for each that it changed.
+    pub async fn topics_changed(&self, object: &SyncPipeline, topics: &ObservedTopics) {
         let created: Vec<String> = topics
             .topics
             .iter()
-            .filter(|topic| topic.created)
+            .filter(|topic| topic.changes.contains(&Change::Created))
             .map(|topic| {
                 format!(
                     "{} ({} partitions, {} copies)",
@@ -96,13 +116,30 @@ impl Reporter {
             })
             .collect();
         if !created.is_empty() {
-            self.event(
-                object,
-                EventType::Normal,
-                "TopicsCreated",
-                format!("created {}", created.join(", ")),
-            )
-            .await;
+            let note = format!("created {}", created.join(", "));
+            self.event(object, EventType::Normal, "TopicsCreated", note).await;
+        }
+        for topic in &topics.topics {
+            for change in topic.changes.iter().filter(|change| **change != Change::Created) {
+                let note = format!("topic {} {change}", topic.name);
+                self.event(object, EventType::Normal, "TopicChanged", note).await;
+            }
+        }
+    }
+
+    /// A warning where the same spec now stands for something else: that is another version of the operator.
+    async fn tell_defaults(&self, object: &SyncPipeline, previous: &SyncPipelineStatus, status: &SyncPipelineStatus) {
+        let same_spec = previous.observed_generation == status.observed_generation;
+        if !same_spec || previous.resolved.is_empty() {
+            return;
+        }
+        let changed = defaults::differences(&previous.resolved, &status.resolved);
+        if !changed.is_empty() {
+            let note = format!(
+                "another version of the operator fills in other defaults: {}",
+                changed.join("; ")
+            );
+            self.event(object, EventType::Warning, "DefaultsChanged", note).await;
         }
     }
 
@@ -128,8 +165,9 @@ impl Reporter {
         let event = Event {
             type_,
             reason: reason.to_owned(),
+            // Events that agree in all but their note are counted as one, under the first note.
+            action: format!("Reconcile{}", hex::encode(&Sha256::digest(note.as_bytes())[..4])),
             note: Some(note.chars().take(NOTE_LENGTH).collect()),
-            action: "Reconcile".to_owned(),
             secondary: None,
         };
         if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {

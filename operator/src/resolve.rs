@@ -8,8 +8,8 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use crate::api::SyncPipeline;
 use crate::api::spec::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, KafkaSecurity};
+use crate::api::{SyncPipeline, SyncPipelineSpec};
 use crate::kafka::Connection;
 use crate::kafka::tls::{ClientCertificate, Tls};
 use crate::plan::SecretDigests;
@@ -86,6 +86,27 @@ impl ResolveError {
             ResolveError::SecretUnreadable { .. } => "SecretUnreadable",
         }
     }
+}
+
+/// Names of the Secrets that a spec refers to.
+pub fn secrets_of(spec: &SyncPipelineSpec) -> Vec<&str> {
+    let security = spec.kafka.security.as_ref();
+    let sasl = security.and_then(|security| security.sasl.as_ref());
+    let tls = security.and_then(|security| security.tls.as_ref());
+    let credentials = [
+        sasl.map(|sasl| &sasl.credentials_secret_ref),
+        spec.postgres.as_ref().map(|postgres| &postgres.credentials_secret_ref),
+        spec.mongodb.as_ref().map(|mongodb| &mongodb.credentials_secret_ref),
+    ];
+    let authorities = tls.and_then(|tls| tls.ca_secret_ref.as_ref());
+    let client = tls.and_then(|tls| tls.client_cert_secret_ref.as_ref());
+    credentials
+        .into_iter()
+        .flatten()
+        .map(|reference| reference.name.as_str())
+        .chain(authorities.map(|reference| reference.name.as_str()))
+        .chain(client.map(|reference| reference.name.as_str()))
+        .collect()
 }
 
 /// Reads every Secret that `object` refers to.

@@ -1,30 +1,39 @@
 //! The running operator: watches, the controller and the HTTP endpoint.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures::StreamExt;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter as EventSource};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Api, Client, ResourceExt};
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::BroadcastStream;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
 use crate::api::SyncPipeline;
-use crate::http;
+use crate::claims::Claims;
 use crate::kafka::Clusters;
+use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
 use crate::plan::{Settings, naming};
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
-use crate::scale::follow::{Followers, Shared};
+use crate::scale::follow::{Deployments, Followers, Shared};
+use crate::{http, resolve, topics};
 
 /// Passes that may be under way at once.
 const CONCURRENCY: u16 = 16;
@@ -44,6 +53,12 @@ pub enum StartError {
     /// No CRD.
     #[error("cannot list SyncPipelines: {0}; install the CRD (the Helm chart does) and check the operator's role")]
     Crd(kube::Error),
+    /// The Lease cannot be had.
+    #[error("leader election: {0}; check that the operator's role allows leases in its own namespace")]
+    Election(#[from] kube_lease_manager::LeaseManagerError),
+    /// Another operator leads.
+    #[error("another operator leads now; this one ends, to stand by when it is started again")]
+    LeadershipLost,
     /// A metric cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -57,21 +72,80 @@ pub enum StartError {
     },
 }
 
-/// Runs until a signal says stop.
-pub async fn run(settings: Settings, port: u16) -> Result<(), StartError> {
-    let client = Client::try_default().await?;
-    let pipelines: Api<SyncPipeline> = Api::all(client.clone());
-    pipelines
-        .list(&kube::api::ListParams::default().limit(1))
-        .await
-        .map_err(StartError::Crd)?;
-    let metrics = Metrics::register()?;
-    let server = http::serve(port, metrics.clone()).map_err(|source| StartError::Listen { port, source })?;
+/// What the operator looks after, and how.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Default images, and what else the plan needs.
+    pub settings: Settings,
+    /// Port of health and metrics.
+    pub port: u16,
+    /// Namespaces that are looked after; empty for all.
+    pub namespaces: Vec<String>,
+    /// Who stands for election; absent for an operator that is known to be the only one.
+    pub candidate: Option<Candidate>,
+}
 
+/// Runs until a signal says stop.
+pub async fn run(options: Options) -> Result<(), StartError> {
+    let client = Client::try_default().await?;
+    let scopes = Scope::of(&options.namespaces);
+    for scope in &scopes {
+        let first = kube::api::ListParams::default().limit(1);
+        scope
+            .api::<SyncPipeline>(&client)
+            .list(&first)
+            .await
+            .map_err(StartError::Crd)?;
+    }
+    let metrics = Metrics::register()?;
+    let port = options.port;
+    let server = http::serve(port, metrics.clone()).map_err(|source| StartError::Listen { port, source })?;
+    let stop = CancellationToken::new();
+    tokio::spawn(stop_on_signal(stop.clone()));
+    let outcome = match &options.candidate {
+        None => {
+            work(client, &scopes, &options.settings, metrics, stop).await;
+            Ok(())
+        }
+        Some(candidate) => work_when_leading(client, &scopes, &options.settings, metrics, stop, candidate).await,
+    };
+    server.stop(true).await;
+    outcome
+}
+
+/// Stands by until this operator is chosen, and works until it is told to stop or another one is.
+async fn work_when_leading(
+    client: Client,
+    scopes: &[Scope],
+    settings: &Settings,
+    metrics: Metrics,
+    stop: CancellationToken,
+    candidate: &Candidate,
+) -> Result<(), StartError> {
+    let mut leadership = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        won = Leadership::win(client.clone(), candidate) => won?,
+    };
+    let outcome = tokio::select! {
+        () = work(client, scopes, settings, metrics, stop) => Ok(()),
+        () = leadership.lost() => Err(StartError::LeadershipLost),
+    };
+    leadership.release().await;
+    outcome
+}
+
+/// Looks after the pipelines of all scopes until told to stop.
+async fn work(client: Client, scopes: &[Scope], settings: &Settings, metrics: Metrics, stop: CancellationToken) {
     let recorder = Recorder::new(client.clone(), EventSource::from("syncpipeline-operator".to_owned()));
-    let (deployments, watching) = watch_deployments(client.clone());
     let clusters = Arc::new(Clusters::default());
-    let (nudge, nudges) = mpsc::channel(NUDGES);
+    let mut deployments = Deployments::default();
+    let mut tasks = JoinSet::new();
+    for scope in scopes {
+        let (store, watching) = watch_deployments(scope.api(&client));
+        deployments.add(store);
+        tasks.spawn(watching);
+    }
+    let (nudge, nudges) = broadcast::channel(NUDGES);
     let followers = Followers::new(Shared {
         client: client.clone(),
         clusters: clusters.clone(),
@@ -84,16 +158,65 @@ pub async fn run(settings: Settings, port: u16) -> Result<(), StartError> {
         client: client.clone(),
         clusters,
         followers,
-        reporter: Reporter::new(client.clone(), recorder),
-        settings,
+        reporter: Reporter::new(client.clone(), recorder, metrics.clone()),
+        settings: settings.clone(),
         metrics,
+        claims: Claims::default(),
         failures: Default::default(),
     });
+    let controllers = scopes.iter().map(|scope| {
+        let nudges = BroadcastStream::new(nudges.resubscribe());
+        control(&client, scope, nudges, context.clone(), stop.clone())
+    });
+    let (stores, controllers): (Vec<_>, Vec<_>) = controllers.unzip();
+    tasks.spawn(sweep(stores, context));
+    info!(scopes = scopes.len(), "operator running");
+    futures::future::join_all(controllers).await;
+    info!("operator stopping");
+    tasks.shutdown().await;
+}
 
+/// The part of the cluster that one controller looks after.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Scope {
+    Cluster,
+    Namespace(String),
+}
+
+impl Scope {
+    fn of(namespaces: &[String]) -> Vec<Scope> {
+        if namespaces.is_empty() {
+            return vec![Scope::Cluster];
+        }
+        let unique: BTreeSet<&String> = namespaces.iter().collect();
+        unique.into_iter().cloned().map(Scope::Namespace).collect()
+    }
+
+    fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        match self {
+            Scope::Cluster => Api::all(client.clone()),
+            Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
+        }
+    }
+}
+
+type Pipelines = Store<SyncPipeline>;
+
+/// The controller of one scope: its pipelines, and a future that ends when told to stop.
+fn control(
+    client: &Client,
+    scope: &Scope,
+    nudges: BroadcastStream<ObjectRef<SyncPipeline>>,
+    context: Arc<Context>,
+    stop: CancellationToken,
+) -> (Pipelines, BoxFuture<'static, ()>) {
     let mine = watcher::Config::default().labels(&naming::managed_selector());
     let (store, writer) = reflector::store();
     // A status that was written is no reason for another pass.
-    let changed = watcher(pipelines, watcher::Config::default())
+    let changed = watcher(scope.api::<SyncPipeline>(client), watcher::Config::default())
         .default_backoff()
         .reflect(writer)
         .applied_objects()
@@ -101,32 +224,54 @@ pub async fn run(settings: Settings, port: u16) -> Result<(), StartError> {
             predicates::generation.combine(predicates::annotations),
             PredicateConfig::default(),
         );
-    let controller = Controller::for_stream(changed, store)
-        .owns(Api::<Deployment>::all(client.clone()), mine.clone())
-        .owns(Api::<Service>::all(client.clone()), mine.clone())
-        .owns(Api::<ServiceAccount>::all(client.clone()), mine.clone())
-        .owns(Api::<HorizontalPodAutoscaler>::all(client), mine)
+    let (pipelines, known) = (store.clone(), store.clone());
+    let remembered = OnceLock::new();
+    let controller = Controller::for_stream(changed, store.clone())
+        .owns(scope.api::<Deployment>(client), mine.clone())
+        .owns(scope.api::<Service>(client), mine.clone())
+        .owns(scope.api::<ServiceAccount>(client), mine.clone())
+        .owns(scope.api::<HorizontalPodAutoscaler>(client), mine.clone())
+        .owns(scope.api::<PodDisruptionBudget>(client), mine.clone())
+        .owns(scope.api::<NetworkPolicy>(client), mine)
+        .watches(
+            scope.api::<PartialObjectMeta<Secret>>(client),
+            watcher::Config::default(),
+            move |secret| users_of(&pipelines, &secret),
+        )
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
-        .reconcile_on(ReceiverStream::new(nudges))
-        .shutdown_on_signal();
-    let sweeping = tokio::spawn(sweep(controller.store(), context.clone()));
-    info!(port, "operator running");
-    controller
-        .run(reconcile, on_error, context)
-        .for_each(|outcome| async move {
-            match outcome {
-                Ok((object, _)) => debug!(pipeline = %object, "reconciled"),
-                // An owned object outlives its pipeline for a moment: nothing to do.
-                Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
-                Err(error) => warn!(%error, "reconcile"),
-            }
-        })
-        .await;
-    info!("operator stopping");
-    sweeping.abort();
-    watching.abort();
-    server.stop(true).await;
-    Ok(())
+        // One that came too late for a slow listener is asked for again with the next reading.
+        .reconcile_on(nudges.filter_map(|nudge| std::future::ready(nudge.ok())))
+        .graceful_shutdown_on(stop.cancelled_owned());
+    let running = async move {
+        controller
+            .run(
+                move |object, context: Arc<Context>| {
+                    remembered.get_or_init(|| topics::remember_claims(&context.claims, &known.state()));
+                    reconcile(object, context)
+                },
+                on_error,
+                context,
+            )
+            .for_each(|outcome| async move {
+                match outcome {
+                    Ok((object, _)) => debug!(pipeline = %object, "reconciled"),
+                    // An owned object outlives its pipeline for a moment: nothing to do.
+                    Err(kube::runtime::controller::Error::ObjectNotFound(_)) => {}
+                    Err(error) => warn!(%error, "reconcile"),
+                }
+            })
+            .await;
+    };
+    (store, running.boxed())
+}
+
+/// Pipelines that refer to this Secret.
+fn users_of(pipelines: &Pipelines, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<SyncPipeline>> {
+    let (name, namespace) = (secret.name_any(), secret.namespace());
+    let users = pipelines.state().into_iter().filter(|pipeline| {
+        pipeline.namespace() == namespace && resolve::secrets_of(&pipeline.spec).contains(&name.as_str())
+    });
+    users.map(|pipeline| ObjectRef::from_obj(pipeline.as_ref())).collect()
 }
 
 /// The API server failed in the middle of a pass.
@@ -136,36 +281,49 @@ fn on_error(object: Arc<SyncPipeline>, error: &kube::Error, _: Arc<Context>) -> 
 }
 
 /// Keeps the Deployments that the operator made at hand.
-fn watch_deployments(client: Client) -> (Store<Deployment>, tokio::task::JoinHandle<()>) {
+fn watch_deployments(api: Api<Deployment>) -> (Store<Deployment>, impl Future<Output = ()> + Send) {
     let (store, writer) = reflector::store();
     let config = watcher::Config::default().labels(&naming::managed_selector());
-    let stream = watcher(Api::<Deployment>::all(client), config)
-        .default_backoff()
-        .reflect(writer);
-    let task = tokio::spawn(async move {
-        stream
-            .for_each(|event| async move {
-                if let Err(error) = event {
-                    error!(%error, "watching Deployments");
-                }
-            })
-            .await;
+    let stream = watcher(api, config).default_backoff().reflect(writer);
+    let watching = stream.for_each(|event| async move {
+        if let Err(error) = event {
+            error!(%error, "watching Deployments");
+        }
     });
-    (store, task)
+    (store, watching)
 }
 
-/// Ends the followers of pipelines that are gone.
-async fn sweep(pipelines: Store<SyncPipeline>, context: Arc<Context>) {
+/// Forgets what is kept, and shown, of pipelines that are gone.
+async fn sweep(scopes: Vec<Pipelines>, context: Arc<Context>) {
+    // Not after `wait_until_ready`, which wakes only one of several waiters, and the controller is another. Before the
+    // stores are ready nothing was reconciled, so there is nothing to forget.
     let mut ticks = tokio::time::interval(SWEEP);
-    if pipelines.wait_until_ready().await.is_err() {
-        return;
-    }
     loop {
         ticks.tick().await;
-        let alive: BTreeSet<String> = pipelines.state().iter().filter_map(|pipeline| pipeline.uid()).collect();
+        let present: Vec<_> = scopes.iter().flat_map(Store::state).collect();
+        let names = present
+            .iter()
+            .map(|pipeline| (pipeline.namespace().unwrap_or_default(), pipeline.name_any()));
+        context.metrics.statuses.retain(&names.collect());
+        let alive: BTreeSet<String> = present.iter().filter_map(|pipeline| pipeline.uid()).collect();
         context.followers.retain(&alive);
+        context.claims.retain(&alive);
         if let Ok(mut failures) = context.failures.lock() {
             failures.retain(|uid, _| alive.contains(uid));
         }
     }
+}
+
+/// Cancels `stop` on SIGTERM, as Kubernetes sends it, or Ctrl-C.
+async fn stop_on_signal(stop: CancellationToken) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        error!("cannot listen for SIGTERM: the operator stops only when it is killed");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+    stop.cancel();
 }

@@ -1,20 +1,25 @@
 //! Observations → status. Pure: no client, no clock of its own.
 
+pub mod trouble;
+
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 
 use crate::api::status::{ComponentStatus, DecisionStatus, LadderStatus, SyncPipelineStatus, TopicStatus};
+use crate::defaults::Resolved;
 use crate::kafka::topics::ObservedTopics;
-use crate::ladder;
+use crate::ladder::{self, Bounds};
 use crate::plan::naming;
 use crate::scale::decide::Reason;
 use crate::scale::follow::{Seen, Snapshot};
 use crate::scale::lag::Lag;
 use crate::validate::{Component, Consumer, Pipeline, Scaling};
+use trouble::Trouble;
 
 /// A step of the pass that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,16 +37,22 @@ pub struct Failure {
 pub struct Observations {
     /// Generation of the spec.
     pub generation: Option<i64>,
-    /// The pipeline; absent when the spec is not valid or a Secret is missing.
+    /// The pipeline; absent when the spec is not valid.
     pub pipeline: Option<Pipeline>,
+    /// Defaults that were filled in.
+    pub resolved: Resolved,
     /// The topics; absent when Kafka did not answer.
     pub topics: Option<ObservedTopics>,
     /// Deployments by name.
     pub deployments: BTreeMap<String, Deployment>,
+    /// Pods, where some component has not what it wants.
+    pub pods: Vec<Pod>,
     /// What the follower sees; absent before it runs.
     pub lag: Option<Snapshot>,
     /// The step that failed.
     pub failure: Option<Failure>,
+    /// Whether the user has asked the operator to keep its hands off.
+    pub paused: bool,
 }
 
 /// Condition types.
@@ -54,6 +65,10 @@ pub mod condition {
     pub const WORKLOADS_AVAILABLE: &str = "WorkloadsAvailable";
     /// The lag of every reader is known and followed.
     pub const SCALING_ACTIVE: &str = "ScalingActive";
+    /// The pipeline works, but not as well as it should.
+    pub const DEGRADED: &str = "Degraded";
+    /// The user has asked the operator to keep its hands off.
+    pub const PAUSED: &str = "Paused";
 }
 
 /// The status after a pass. What could not be seen this time stays as it was in `previous`.
@@ -66,16 +81,18 @@ pub fn status(previous: &SyncPipelineStatus, seen: &Observations, now: DateTime<
         (Some(pipeline), Some(observed)) => topics(pipeline, observed),
         _ => previous.topics.clone(),
     };
-    let topics_ready = topics_ready(seen, &topics);
-    let available = workloads_available(&components);
+    let topics_ready = topics_ready(seen);
+    let available = workloads_available(seen, &components);
     let scaling = scaling_active(seen);
     let ready = ready(seen, [&topics_ready, &available, &scaling]);
-    let summary = summary(&ready, &components);
+    let summary = summary(&ready, &components, seen);
     let conditions = [
         (condition::READY, ready),
         (condition::TOPICS_READY, topics_ready),
         (condition::WORKLOADS_AVAILABLE, available),
         (condition::SCALING_ACTIVE, scaling),
+        (condition::DEGRADED, degraded(seen)),
+        (condition::PAUSED, paused(seen)),
     ]
     .map(|(type_, state)| state.into_condition(type_, previous, seen.generation, now))
     .to_vec();
@@ -89,6 +106,15 @@ pub fn status(previous: &SyncPipelineStatus, seen: &Observations, now: DateTime<
             components.iter().map(|component| component.wanted).sum::<i32>()
         ),
         conditions,
+        kafka_cluster_id: seen
+            .topics
+            .as_ref()
+            .map(|topics| topics.cluster_id.clone())
+            .or_else(|| previous.kafka_cluster_id.clone()),
+        resolved: match &seen.pipeline {
+            Some(_) => seen.resolved.clone(),
+            None => previous.resolved.clone(),
+        },
         ladder: seen.pipeline.as_ref().map(|pipeline| LadderStatus {
             users: pipeline.ladder.row.users,
             recommended_brokers: pipeline.ladder.row.brokers.min,
@@ -163,39 +189,121 @@ pub fn time(at: DateTime<Utc>) -> Time {
 }
 
 fn topics(pipeline: &Pipeline, observed: &ObservedTopics) -> Vec<TopicStatus> {
-    let state = |wanted: i32, partitions: i32| match partitions - wanted {
-        0 => "Ready".to_owned(),
-        _ => format!("has {partitions} partitions, {wanted} are wanted"),
-    };
     pipeline
         .topics
         .iter()
         .filter_map(|topic| {
             let found = observed.topics.iter().find(|found| found.name == topic.name)?;
+            let difference = found.difference.as_ref();
             Some(TopicStatus {
                 name: topic.name.clone(),
                 partitions: found.partitions,
                 replication_factor: found.replication_factor,
-                state: state(topic.partitions, found.partitions),
+                managed: found.managed,
+                state: difference.map_or_else(|| "Ready".to_owned(), ToString::to_string),
             })
         })
         .collect()
 }
 
-fn topics_ready(seen: &Observations, topics: &[TopicStatus]) -> State {
+fn topics_ready(seen: &Observations) -> State {
     if let Some(failure) = seen.failure.as_ref().filter(|failure| failure.of_topics) {
         return State::new(false, failure.reason, &failure.message);
     }
-    if seen.topics.is_none() {
+    let Some(observed) = &seen.topics else {
         return State::unknown("NotChecked", "the topics were not checked: an earlier step failed");
-    }
-    match topics.iter().find(|topic| topic.state != "Ready") {
-        Some(topic) => State::new(false, "TopicDiffers", format!("topic {} {}", topic.name, topic.state)),
+    };
+    let differences = observed.topics.iter().filter_map(|topic| {
+        let difference = topic
+            .difference
+            .as_ref()
+            .filter(|difference| !difference.is_harmless())?;
+        Some((difference.reason(), format!("topic {} {difference}", topic.name)))
+    });
+    let differences: Vec<_> = differences.collect();
+    match differences.first() {
         None => State::new(
             true,
             "AllTopicsExist",
-            format!("{} topics exist as planned", topics.len()),
+            format!("{} topics exist as planned", observed.topics.len()),
         ),
+        Some((reason, _)) => {
+            let messages: Vec<&str> = differences.iter().map(|(_, message)| message.as_str()).collect();
+            State::new(false, reason, messages.join("; "))
+        }
+    }
+}
+
+/// What works, but not as well as it should: the first reason, and all of them in words.
+fn degraded(seen: &Observations) -> State {
+    let mut notes: Vec<(&str, String)> = vec![];
+    if let Some(pipeline) = &seen.pipeline {
+        let row = &pipeline.ladder.row;
+        if let Some(topics) = &seen.topics {
+            let (present, recommended) = (topics.brokers, row.brokers.min);
+            if present < recommended {
+                notes.push((
+                    "BrokersBelowRecommendation",
+                    format!(
+                        "the Kafka cluster has {present} brokers, {recommended} are recommended for {} users",
+                        row.users
+                    ),
+                ));
+            }
+            let as_they_are = topics.topics.iter().filter_map(|topic| {
+                let difference = topic
+                    .difference
+                    .as_ref()
+                    .filter(|difference| difference.is_harmless())?;
+                Some((difference.reason(), format!("topic {} {difference}", topic.name)))
+            });
+            notes.extend(as_they_are);
+        }
+        if pipeline.ladder.beyond_end {
+            let last = ladder::ROWS[ladder::ROWS.len() - 1].users;
+            notes.push((
+                "BeyondLadder",
+                format!(
+                    "the ladder ends at {last} users; its last row is scaled up in proportion to {}",
+                    row.users
+                ),
+            ));
+        }
+        for consumer in pipeline
+            .consumers
+            .iter()
+            .filter(|consumer| consumer.missing_partitions > 0)
+        {
+            notes.push((
+                "PartitionsMissing",
+                format!(
+                    "{} may have {} replicas fewer than the ladder asks for: its topics have too few partitions",
+                    consumer.component.name, consumer.missing_partitions
+                ),
+            ));
+        }
+    }
+    for (component, trouble) in trouble::by_component(&seen.pods) {
+        notes.insert(0, ("PodsInTrouble", format!("{component}: {}", trouble.message)));
+    }
+    match notes.first() {
+        None => State::new(false, "AsRecommended", "nothing is short of what is recommended"),
+        Some((reason, _)) => {
+            let messages: Vec<&str> = notes.iter().map(|(_, message)| message.as_str()).collect();
+            State::new(true, reason, messages.join("; "))
+        }
+    }
+}
+
+fn paused(seen: &Observations) -> State {
+    if seen.paused {
+        State::new(
+            true,
+            "PausedByAnnotation",
+            "nothing is changed while the annotation syncpipeline.dev/paused is true",
+        )
+    } else {
+        State::new(false, "NotPaused", "the pipeline is kept as its spec says")
     }
 }
 
@@ -242,7 +350,26 @@ fn base(
         rungs: vec![],
         lag: None,
         last_decision: None,
-        message: String::new(),
+        message: seen
+            .trouble(&component.name)
+            .map(|trouble| trouble.message)
+            .unwrap_or_default(),
+    }
+}
+
+impl Observations {
+    /// What keeps a pod of a component from being ready.
+    fn trouble(&self, component: &str) -> Option<Trouble> {
+        trouble::by_component(&self.pods).remove(component)
+    }
+
+    /// Whether some component has not the pods that it wants, or still has pods of an earlier template.
+    pub fn is_short_of_pods(&self) -> bool {
+        self.deployments.values().any(|deployment| {
+            let wanted = deployment.spec.replicas.unwrap_or(1);
+            let status = deployment.status.clone().unwrap_or_default();
+            status.ready_replicas.unwrap_or(0) < wanted || status.updated_replicas.unwrap_or(0) < wanted
+        })
     }
 }
 
@@ -253,12 +380,15 @@ fn of_consumer(
     lag: Option<&Seen>,
     before: Option<&ComponentStatus>,
 ) -> ComponentStatus {
+    let bounds = possible_bounds(consumer, seen);
     let (scaled_by, rungs) = match &consumer.scaling {
-        Scaling::Ladder { thresholds, .. } => ("Ladder", ladder::rungs(consumer.component.bounds, thresholds.len())),
+        Scaling::Ladder { thresholds, .. } => ("Ladder", ladder::rungs(bounds, thresholds.len())),
         Scaling::Fixed => ("Fixed", vec![]),
     };
     let mut component = base(pipeline, seen, naming::CONSUMER, &consumer.component, scaled_by);
     component.rungs = rungs;
+    (component.min, component.max) = (bounds.min, bounds.max);
+    let missing = consumer.missing_partitions + consumer.component.bounds.max - bounds.max;
     component.lag = lag.and_then(|seen| exact(seen.lag));
     let decision = lag.and_then(|seen| seen.decision.as_ref());
     component.rung = decision
@@ -274,11 +404,13 @@ fn of_consumer(
             message: change.message.clone(),
         })
         .or_else(|| before.and_then(|before| before.last_decision.clone()));
-    component.message = if consumer.missing_partitions > 0 {
+    if !component.message.is_empty() {
+        return component;
+    }
+    component.message = if missing > 0 {
         format!(
-            "the ladder asks for up to {} replicas; {} partitions are missing for that",
-            consumer.component.bounds.max + consumer.missing_partitions,
-            consumer.missing_partitions
+            "the ladder asks for up to {} replicas; {missing} partitions are missing for that",
+            bounds.max + missing
         )
     } else {
         // Numbers that change with every reading stay out: they would be a write each time.
@@ -289,6 +421,18 @@ fn of_consumer(
     component
 }
 
+/// Bounds that the partitions which exist allow: where the topics are not known, those that are wanted.
+fn possible_bounds(consumer: &Consumer, seen: &Observations) -> Bounds {
+    let topics = seen.topics.iter().flat_map(|observed| &observed.topics);
+    let read = topics.filter(|topic| topic.partitions > 0 && consumer.topics.contains(&topic.name));
+    let cap = read.map(|topic| topic.partitions).max().unwrap_or(i32::MAX);
+    let Bounds { min, max } = consumer.component.bounds;
+    Bounds {
+        min: min.min(cap),
+        max: max.min(cap),
+    }
+}
+
 /// A sentence for a decision that changed nothing.
 fn explain(reason: Reason) -> &'static str {
     match reason {
@@ -296,6 +440,8 @@ fn explain(reason: Reason) -> &'static str {
         Reason::Rebalancing => "the group is rebalancing: replicas stay until it has settled",
         Reason::Cooldown => "the lag is low: one rung down after the cooldown",
         Reason::NotLowYet => "the lag must fall to half of the crossed threshold before a rung is given up",
+        Reason::ManualScale => "somebody has set the replicas: they are kept for half an hour",
+        Reason::ManualScaleOver => "the replicas that somebody had set are undone",
         Reason::Steady | Reason::LagAboveThreshold | Reason::LagLow | Reason::BelowMinimum | Reason::AboveMaximum => {
             "the replicas are what the lag asks for"
         }
@@ -317,18 +463,22 @@ fn total_lag(seen: &Observations) -> Option<i64> {
     readers.values().map(|seen| exact(seen.total)).sum()
 }
 
-fn workloads_available(components: &[ComponentStatus]) -> State {
-    if components.is_empty() {
-        return State::unknown("NoComponents", "no component was made yet");
+fn workloads_available(seen: &Observations, components: &[ComponentStatus]) -> State {
+    if seen.pipeline.is_none() && components.is_empty() {
+        return State::unknown("NotPlanned", "no component was made yet");
     }
     let short: Vec<String> = components
         .iter()
         .filter(|component| component.ready < component.min.min(component.wanted.max(1)))
         .map(|component| {
-            format!(
+            let short = format!(
                 "{} has {} of {} pods ready",
                 component.name, component.ready, component.min
-            )
+            );
+            match seen.trouble(&component.name) {
+                Some(trouble) => format!("{short} ({})", trouble.message),
+                None => short,
+            }
         })
         .collect();
     if short.is_empty() {
@@ -385,16 +535,22 @@ fn ready(seen: &Observations, parts: [&State; 3]) -> State {
 }
 
 /// One line for `kubectl get`: what is wrong, or who is where on the ladder.
-fn summary(ready: &State, components: &[ComponentStatus]) -> String {
+fn summary(ready: &State, components: &[ComponentStatus], seen: &Observations) -> String {
     if !ready.holds() {
         return format!("{}: {}", ready.reason, ready.message)
             .chars()
             .take(160)
             .collect();
     }
-    let short = |component: &ComponentStatus| match component.ready == component.wanted {
-        true => format!("{} {}", component.name, component.ready),
-        false => format!("{} {}→{}", component.name, component.ready, component.wanted),
+    let short = |component: &ComponentStatus| {
+        let pods = match component.ready == component.wanted {
+            true => format!("{} {}", component.name, component.ready),
+            false => format!("{} {}→{}", component.name, component.ready, component.wanted),
+        };
+        match seen.trouble(&component.name) {
+            Some(trouble) => format!("{pods} ({})", trouble.reason),
+            None => pods,
+        }
     };
     components.iter().map(short).collect::<Vec<_>>().join(", ")
 }

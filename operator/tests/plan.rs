@@ -8,6 +8,14 @@ use operator::api::spec::{AuthoritySecret, ClientCertificateSecret, KafkaTls, Se
 use operator::plan::{SecretDigests, Settings, plan};
 use operator::{manifest, validate};
 
+fn settings() -> Settings {
+    Settings {
+        producer_image: "producer:1".into(),
+        consumer_image: "consumer:1".into(),
+        monitoring_namespace: "monitoring".into(),
+    }
+}
+
 fn example(name: &str) -> SyncPipeline {
     let path = format!("{}/../examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
     manifest::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
@@ -18,10 +26,7 @@ fn planned(name: &str) -> operator::plan::Plan {
 }
 
 fn planned_of(object: &SyncPipeline) -> operator::plan::Plan {
-    let settings = Settings {
-        producer_image: "producer:1".into(),
-        consumer_image: "consumer:1".into(),
-    };
+    let settings = settings();
     let owner = OwnerReference {
         api_version: "syncpipeline.dev/v1alpha1".into(),
         kind: "SyncPipeline".into(),
@@ -113,6 +118,7 @@ fn a_changed_password_rolls_only_the_pods_that_use_it() {
         let settings = Settings {
             producer_image: "p".into(),
             consumer_image: "c".into(),
+            monitoring_namespace: "monitoring".into(),
         };
         let pipeline = validate::validate(&object).unwrap();
         plan(&pipeline, &settings, &OwnerReference::default(), digests)
@@ -135,4 +141,70 @@ fn a_changed_password_rolls_only_the_pods_that_use_it() {
         .map(|(before, after)| before != after)
         .collect();
     assert_eq!(rolled, [false, true, true, true], "the producer does not know MongoDB");
+}
+
+#[test]
+fn a_vendors_image_runs_as_it_is() {
+    let text = r#"
+apiVersion: syncpipeline.dev/v1alpha1
+kind: SyncPipeline
+metadata: {name: vendor, namespace: demo}
+spec:
+  profile: Custom
+  environment: prod
+  dailyActiveUsers: 50000
+  kafka: {bootstrapServers: ["kafka:9092"]}
+  postgres: {host: postgres, credentialsSecretRef: {name: postgres}}
+  topics: [{name: clicks}]
+  producers:
+    - name: api
+      topics: [clicks]
+      image: registry.example/vendor/api:7
+      port: 3000
+      probes: {type: None}
+      env: [{name: LOG_LEVEL, value: debug}, {name: TOKEN, valueFrom: {secretKeyRef: {name: token, key: value}}}]
+      pod:
+        labels: {team: ads}
+        nodeSelector: {disk: ssd}
+        topologySpread: None
+        securityContext: {runAsNonRoot: false, readOnlyRootFilesystem: false, capabilities: [CHOWN]}
+  imagePullSecrets: [{name: registry}]
+"#;
+    let object: SyncPipeline = manifest::parse(text).unwrap();
+    let pipeline = validate::validate(&object).unwrap();
+    let plan = plan(
+        &pipeline,
+        &settings(),
+        &OwnerReference::default(),
+        &SecretDigests::default(),
+    );
+    insta::assert_yaml_snapshot!("vendor", plan);
+}
+
+#[test]
+fn a_port_of_its_own_is_told_to_our_image_and_not_to_a_vendors() {
+    let object = |image: &str| -> SyncPipeline {
+        manifest::parse(&format!(
+            "apiVersion: syncpipeline.dev/v1alpha1\nkind: SyncPipeline\nmetadata: {{name: p, namespace: n}}\nspec:\n  \
+             dailyActiveUsers: 1\n  kafka: {{bootstrapServers: ['k:9092']}}\n  postgres: {{host: pg, \
+             credentialsSecretRef: {{name: pg}}}}\n  producers: [{{name: producer, port: 9000{image}}}]\n"
+        ))
+        .unwrap()
+    };
+    let told = |object: &SyncPipeline| {
+        let pipeline = validate::validate(object).unwrap();
+        let plan = plan(
+            &pipeline,
+            &settings(),
+            &OwnerReference::default(),
+            &SecretDigests::default(),
+        );
+        let pod = plan.deployments[0].spec.template.spec.clone().unwrap();
+        let env = pod.containers[0].env.clone().unwrap();
+        env.into_iter()
+            .find(|var| var.name == contract::env::HTTP_PORT)
+            .and_then(|var| var.value)
+    };
+    assert_eq!(told(&object("")).as_deref(), Some("9000"));
+    assert_eq!(told(&object(", image: vendor")), None);
 }

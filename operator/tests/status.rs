@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStatus};
 use operator::api::{SyncPipeline, SyncPipelineStatus};
 use operator::kafka::KafkaError;
+use operator::kafka::drift::Difference;
 use operator::kafka::topics::{ObservedTopic, ObservedTopics};
 use operator::scale::decide::{Decision, Reason};
 use operator::scale::follow::{Change, Seen, Snapshot};
@@ -27,6 +28,7 @@ fn deployment(ready: i32, wanted: i32) -> Deployment {
         status: Some(DeploymentStatus {
             replicas: Some(wanted),
             ready_replicas: Some(ready),
+            updated_replicas: Some(wanted),
             ..DeploymentStatus::default()
         }),
         ..Deployment::default()
@@ -45,7 +47,9 @@ fn healthy() -> Observations {
             name: topic.name.clone(),
             partitions: topic.partitions,
             replication_factor: 1,
-            created: false,
+            managed: true,
+            changes: vec![],
+            difference: None,
         })
         .collect();
     let seen = |lag: i64| Seen {
@@ -62,13 +66,19 @@ fn healthy() -> Observations {
     Observations {
         generation: Some(7),
         pipeline: Some(pipeline),
-        topics: Some(ObservedTopics { brokers: 1, topics }),
+        resolved: BTreeMap::from([("consumers[sms].group".into(), "sms-consumer-group".into())]),
+        topics: Some(ObservedTopics {
+            cluster_id: "cluster".into(),
+            brokers: 3,
+            topics,
+        }),
         deployments: BTreeMap::from([
             ("mobileforge-producer".into(), deployment(2, 2)),
             ("mobileforge-sms".into(), deployment(2, 2)),
             ("mobileforge-events".into(), deployment(1, 1)),
             ("mobileforge-common".into(), deployment(1, 1)),
         ]),
+        pods: vec![],
         lag: Some(Snapshot {
             readers: BTreeMap::from([
                 ("sms".into(), seen(4)),
@@ -78,6 +88,7 @@ fn healthy() -> Observations {
             problem: None,
         }),
         failure: None,
+        paused: false,
     }
 }
 
@@ -168,4 +179,46 @@ fn the_last_decision_survives_a_restart_of_the_operator() {
         (decision.from, decision.to, decision.reason.as_str()),
         (2, 8, "LagAboveThreshold")
     );
+}
+
+#[test]
+fn fewer_brokers_than_recommended_degrade_a_pipeline_that_is_ready() {
+    let mut small = healthy();
+    small.topics.as_mut().unwrap().brokers = 1;
+    let status = status(&SyncPipelineStatus::default(), &small, at(0));
+    assert_eq!(condition(&status, "Ready"), ("True", "Running", 0));
+    assert_eq!(
+        condition(&status, "Degraded"),
+        ("True", "BrokersBelowRecommendation", 0)
+    );
+}
+
+#[test]
+fn a_topic_that_was_there_before_is_used_and_one_that_shrinks_is_refused() {
+    let differing = |difference: Difference| {
+        let mut seen = healthy();
+        seen.topics.as_mut().unwrap().topics[0].difference = Some(difference);
+        status(&SyncPipelineStatus::default(), &seen, at(0))
+    };
+    let (partitions, wanted) = (20, 16);
+    let used = differing(Difference::UsedAsItIs { partitions, wanted });
+    assert_eq!(condition(&used, "TopicsReady"), ("True", "AllTopicsExist", 0));
+    assert_eq!(condition(&used, "Degraded"), ("True", "UsedAsItIs", 0));
+    let refused = differing(Difference::Shrink { partitions, wanted });
+    assert_eq!(condition(&refused, "TopicsReady"), ("False", "ShrinkRefused", 0));
+    assert_eq!(condition(&refused, "Ready"), ("False", "ShrinkRefused", 0));
+    assert!(
+        refused.topics[0].state.contains("partitions are never taken away"),
+        "{:?}",
+        refused.topics[0]
+    );
+}
+
+#[test]
+fn a_paused_pipeline_says_so() {
+    let mut paused = healthy();
+    paused.paused = true;
+    let status = status(&SyncPipelineStatus::default(), &paused, at(0));
+    assert_eq!(condition(&status, "Paused"), ("True", "PausedByAnnotation", 0));
+    assert_eq!(condition(&status, "Ready"), ("True", "Running", 0));
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use host::progress::Progress;
 
+use crate::cluster::Provider;
 use crate::environment::{self, Options};
 use crate::{foreground, workspace};
 
@@ -23,6 +24,14 @@ pub(crate) struct Demo {
     keep: bool,
 }
 
+/// What to do with an environment that was kept.
+const LOOK_AROUND: &str = r#"
+Everything is left running. To look around:
+    eval "$(cargo xtask cluster up)"            # KUBECONFIG, and kubectl and helm in PATH
+    kubectl get sp --namespace demo --watch
+To take it down:
+    cargo xtask services down && cargo xtask cluster down"#;
+
 pub(crate) fn run(demo: &Demo) -> Result<()> {
     let example = example(&demo.example)?;
     let progress = Progress::new();
@@ -32,7 +41,11 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
         let keep = demo.keep || environment.temporary;
         command.arg("--example").arg(&example).args(keep.then_some("--keep"));
         foreground::run(&mut command)
-    })
+    })?;
+    if demo.keep && demo.options.cluster == Provider::Embedded {
+        println!("{LOOK_AROUND}");
+    }
+    Ok(())
 }
 
 fn example(name: &str) -> Result<PathBuf> {

@@ -1,6 +1,7 @@
-//! `cargo xtask gen`: files that are made from the operator's types and never edited.
+//! `cargo xtask gen`: files that are made from the operator's types and the chart's values, and never edited.
 
 mod reference;
+mod values;
 
 use std::fs;
 use std::process::Command;
@@ -42,14 +43,17 @@ pub(crate) fn run(binaries: &Binaries, check: bool, progress: &Progress) -> Resu
     })
 }
 
-fn generate(binaries: &Binaries) -> Result<[Generated; 3]> {
+fn generate(binaries: &Binaries) -> Result<[Generated; 4]> {
     let crd = foreground::output(Command::new(binaries.path("operator")?).arg("crd"))?;
     let schema = serde_yaml::from_str(&crd).context("read what `operator crd` prints")?;
     let reference = reference::markdown(&schema)?;
+    let path = workspace::path("charts/syncpipeline/values.yaml");
+    let values = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let crd = format!("{HEADER}{}\n", crd.trim_start_matches("---\n").trim_end());
     Ok([
         ("crds/syncpipeline.yaml", crd.clone()),
         ("charts/syncpipeline/files/crd.yaml", crd),
         ("docs/api.md", reference),
+        ("docs/chart.md", values::markdown(&values)?),
     ])
 }

@@ -4,7 +4,7 @@
 //! - [`environment`]: builds everything in [`parallel`], brings up a [`cluster`], the data services and the operator's
 //!   [`chart`], and takes down what was not there before
 //! - [`binaries`], [`images`]: what runs in the pods
-//! - [`generate`]: files made from the operator's types
+//! - [`generate`]: files made from the operator's types and the chart's values
 //! - [`toolchain`], [`interrupt`], [`foreground`], [`lock`], [`workspace`]: the machine and the checkout
 
 mod binaries;
@@ -49,7 +49,7 @@ struct Cli {
 enum Command {
     Demo(demo::Demo),
     Test(test::Test),
-    /// Writes the definitions, their copies in the chart and the API reference
+    /// Writes the definitions, their copies in the chart, the API reference and the table of the chart's values
     Gen {
         /// Only say whether they are up to date
         #[arg(long)]

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must be green, on one machine, from nothing.
 
 mod checks;
+mod monitoring;
 mod targets;
 mod totals;
 
@@ -114,9 +115,12 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
     ])?;
     if groups.contains(&Group::Cluster) {
         require_nothing_running()?;
-        for target in targets.on_real_parts() {
-            cargo_test(&target, &["--test-threads=1"], None, totals)?;
-        }
+        let outcome = targets
+            .on_real_parts()
+            .iter()
+            .try_for_each(|target| cargo_test(target, &["--test-threads=1"], None, totals));
+        let stopped = stop_what_tests_left(&progress);
+        outcome.and(stopped)?;
     }
     if on_environment.is_empty() {
         return Ok(());
@@ -136,6 +140,13 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
         }
         Ok(())
     })
+}
+
+/// Tests of the parts stop what they start, unless they are stopped themselves half-way.
+fn stop_what_tests_left(progress: &Progress) -> Result<()> {
+    // Stopping waits and runs commands, as starting does.
+    host::interrupt::clear();
+    environment::services_down(progress).and(Provider::Embedded.down(progress))
 }
 
 /// Tests of the parts start and kill these on their own.

@@ -17,8 +17,8 @@ pub use status::SyncPipelineStatus;
 
 /// The CustomResourceDefinition, as it is installed.
 ///
-/// Optional fields are not `nullable`: the API server then takes `field: null` for a field left out, and the
-/// CEL rules need not know of null.
+/// Optional fields are not `nullable`, nor is null a value of an enum: the API server then takes `field: null` for a
+/// field left out, the CEL rules need not know of null, and no refusal offers it.
 pub fn definition() -> Result<CustomResourceDefinition, serde_json::Error> {
     let mut definition = serde_json::to_value(SyncPipeline::crd())?;
     drop_nullable(&mut definition);
@@ -30,6 +30,9 @@ fn drop_nullable(schema: &mut Value) {
         Value::Object(fields) => {
             if fields.get("nullable") == Some(&Value::Bool(true)) {
                 fields.remove("nullable");
+            }
+            if let Some(Value::Array(values)) = fields.get_mut("enum") {
+                values.retain(|value| !value.is_null());
             }
             fields.values_mut().for_each(drop_nullable);
         }

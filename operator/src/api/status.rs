@@ -1,5 +1,7 @@
 //! What the operator answers.
 
+use std::collections::BTreeMap;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -20,10 +22,16 @@ pub struct SyncPipelineStatus {
     /// Ready and wanted pods, for example `9/12`.
     #[serde(default)]
     pub pods: String,
-    /// Ready, TopicsReady, WorkloadsAvailable, ScalingActive.
+    /// Ready, TopicsReady, WorkloadsAvailable, ScalingActive, Degraded, Paused.
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+    /// Kafka's own id of the cluster; absent until it has answered once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka_cluster_id: Option<String>,
+    /// Every default that was filled in, by the path of the field that could have been written.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub resolved: BTreeMap<String, String>,
     /// Row of the ladder in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ladder: Option<LadderStatus>,
@@ -113,6 +121,9 @@ pub struct TopicStatus {
     pub partitions: i32,
     /// Copies that exist of each partition.
     pub replication_factor: i32,
-    /// `Ready`, `Created` or what differs from the spec.
+    /// Whether the operator looks after its partitions and settings.
+    #[serde(default)]
+    pub managed: bool,
+    /// `Ready`, or what differs from the spec.
     pub state: String,
 }

@@ -61,7 +61,9 @@ impl fmt::Debug for Connection {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum KafkaError {
     /// No broker answered.
-    #[error("no broker of {bootstrap_servers} answered: {problem}; check spec.kafka.bootstrapServers and the network")]
+    #[error(
+        "no broker of {bootstrap_servers} answered: {problem}; check spec.kafka.bootstrapServers, the network, and that spec.kafka.security is what the listener wants"
+    )]
     KafkaUnreachable {
         /// Bootstrap servers.
         bootstrap_servers: String,

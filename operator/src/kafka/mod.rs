@@ -2,7 +2,7 @@
 //!
 //! - [`connection`]: where a cluster is and who we are there; [`clusters`]: one client for each, shared
 //! - [`tls`]: certificates, and what a failed handshake means
-//! - [`topics`]: topics as planned → topics as they are
+//! - [`topics`]: topics as planned → topics as they are; [`drift`]: what to change, decided without I/O
 //! - [`offsets`]: what the groups have read and what there is to read
 //!
 //! The client is `krafka`: it has the calls for other groups' offsets, and rotates identities. It is used
@@ -10,6 +10,7 @@
 
 pub mod clusters;
 pub mod connection;
+pub mod drift;
 pub mod offsets;
 pub mod tls;
 pub mod topics;

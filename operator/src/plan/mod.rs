@@ -1,13 +1,17 @@
 //! From a pipeline to the topics and Kubernetes objects that make it. Pure: the same pipeline always gives the
 //! same plan.
 //!
-//! One file a kind of object: [`account`], [`workload`] (Deployments), [`service`], [`autoscaler`];
-//! [`environment`] holds the contract with the images, [`sizing`] the pods' sizes, [`naming`] names and labels.
+//! One file a kind of object: [`account`], [`workload`] (Deployments), [`service`], [`autoscaler`],
+//! [`disruption`] (budgets), [`network`] (policies); [`environment`] holds the contract with the images, [`pod`]
+//! probes, security and placement, [`sizing`] the pods' sizes, [`naming`] names and labels.
 
 pub mod account;
 pub mod autoscaler;
+pub mod disruption;
 pub mod environment;
 pub mod naming;
+pub mod network;
+pub mod pod;
 pub mod service;
 pub mod sizing;
 pub mod workload;
@@ -17,10 +21,13 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Serialize;
 
-use crate::validate::{Pipeline, Topic};
+use crate::validate::{Component, Pipeline, Topic};
+use naming::Naming;
 
 /// What the plan needs to know beside the pipeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +36,8 @@ pub struct Settings {
     pub producer_image: String,
     /// Image of consumers that name none.
     pub consumer_image: String,
+    /// Namespace that may read the metrics of pods which serve nothing else.
+    pub monitoring_namespace: String,
 }
 
 /// The topics and objects of one pipeline.
@@ -47,6 +56,10 @@ pub struct Plan {
     pub starts: BTreeMap<String, i32>,
     /// Autoscalers of the APIs.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
+    /// Budgets for voluntary disruptions.
+    pub budgets: Vec<PodDisruptionBudget>,
+    /// What the pods may talk to.
+    pub network_policies: Vec<NetworkPolicy>,
 }
 
 /// Makes the plan of `pipeline`. `owner` ties every object's life to the SyncPipeline; `secrets` is a digest of
@@ -59,11 +72,12 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
         deployments: vec![],
         starts: BTreeMap::new(),
         autoscalers: vec![],
+        budgets: vec![],
+        network_policies: vec![],
     };
     for producer in &pipeline.producers {
-        let name = naming::Naming::new(pipeline, naming::PRODUCER, &producer.component.name, owner);
-        plan.starts.insert(name.object.clone(), producer.component.bounds.min);
-        plan.accounts.push(account::service_account(&name, pipeline));
+        let name = Naming::new(pipeline, naming::PRODUCER, &producer.component.name, owner);
+        plan.add_common(&name, pipeline, &producer.component, settings, network::Open::ToAll);
         plan.services.push(service::of_producer(&name, pipeline, producer));
         plan.deployments
             .push(workload::of_producer(&name, pipeline, producer, settings, secrets));
@@ -71,13 +85,38 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
             .push(autoscaler::of_producer(&name, pipeline, producer));
     }
     for consumer in &pipeline.consumers {
-        let name = naming::Naming::new(pipeline, naming::CONSUMER, &consumer.component.name, owner);
-        plan.starts.insert(name.object.clone(), consumer.component.bounds.min);
-        plan.accounts.push(account::service_account(&name, pipeline));
+        let name = Naming::new(pipeline, naming::CONSUMER, &consumer.component.name, owner);
+        plan.add_common(
+            &name,
+            pipeline,
+            &consumer.component,
+            settings,
+            network::Open::ToMonitoring,
+        );
         plan.deployments
             .push(workload::of_consumer(&name, pipeline, consumer, settings, secrets));
     }
     plan
+}
+
+impl Plan {
+    /// What every component has beside its Deployment.
+    fn add_common(
+        &mut self,
+        name: &Naming,
+        pipeline: &Pipeline,
+        component: &Component,
+        settings: &Settings,
+        open: network::Open,
+    ) {
+        self.starts.insert(name.object.clone(), component.bounds.min);
+        self.accounts.push(account::service_account(name, pipeline));
+        self.budgets.push(disruption::budget(name));
+        if pipeline.network_policy.enabled {
+            self.network_policies
+                .push(network::policy(name, pipeline, component, settings, open));
+        }
+    }
 }
 
 /// Digests of the credentials a pipeline uses; empty where it uses none. Never the credentials themselves.

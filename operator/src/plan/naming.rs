@@ -25,6 +25,11 @@ pub fn managed_selector() -> String {
     format!("{MANAGED_BY_LABEL}={MANAGED_BY}")
 }
 
+/// Selector of everything that the operator made for one pipeline.
+pub fn selector_of(pipeline: &str) -> String {
+    format!("{MANAGED_BY_LABEL}={MANAGED_BY},{PIPELINE_LABEL}={pipeline}")
+}
+
 /// Name of a component's objects.
 pub fn object_name(pipeline: &str, component: &str) -> String {
     format!("{pipeline}-{component}")

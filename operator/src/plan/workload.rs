@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, PodSecurityContext, PodSpec, PodTemplateSpec, Probe,
-    SeccompProfile, SecurityContext,
+    Container, ContainerPort, EnvVar, EnvVarSource, ObjectFieldSelector, PodSpec, PodTemplateSpec,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::naming::Naming;
-use super::{SecretDigests, Settings, account, environment, sizing};
+use super::{SecretDigests, Settings, account, environment, pod, sizing};
+use crate::api::spec::EnvVariable;
 use crate::validate::{Component, Consumer, Pipeline, Producer};
 
-/// User of our images.
-const USER: i64 = 65532;
 /// Seconds a pod has to drain: the workloads' own deadline is 25 s.
 const TERMINATION_GRACE: i64 = 30;
 /// Annotation on pods with the digest of the credentials they hold.
@@ -29,15 +27,21 @@ pub fn of_producer(
     settings: &Settings,
     secrets: &SecretDigests,
 ) -> Deployment {
-    let credentials = format!("{}{}", secrets.kafka, secrets.postgres);
     let container = Container {
         name: "producer".to_owned(),
-        ports: Some(vec![port(contract::port::PRODUCER)]),
+        image: Some(image(&producer.component, &settings.producer_image)),
         env: Some(environment::of_producer(pipeline, producer)),
         ..Container::default()
     };
-    let image = producer.component.image.as_ref().unwrap_or(&settings.producer_image);
-    deployment(name, pipeline, &producer.component, image, container, credentials)
+    let credentials = format!("{}{}", secrets.kafka, secrets.postgres);
+    deployment(
+        name,
+        pipeline,
+        &producer.component,
+        contract::port::PRODUCER,
+        container,
+        credentials,
+    )
 }
 
 /// Deployment of a consumer. Its replicas belong to the scaler.
@@ -48,45 +52,32 @@ pub fn of_consumer(
     settings: &Settings,
     secrets: &SecretDigests,
 ) -> Deployment {
-    let credentials = format!("{}{}{}", secrets.kafka, secrets.postgres, secrets.mongodb);
     let container = Container {
         name: "consumer".to_owned(),
-        ports: Some(vec![port(contract::port::CONSUMER)]),
+        image: Some(image(&consumer.component, &settings.consumer_image)),
         env: Some(environment::of_consumer(pipeline, consumer)),
         ..Container::default()
     };
-    let image = consumer.component.image.as_ref().unwrap_or(&settings.consumer_image);
-    deployment(name, pipeline, &consumer.component, image, container, credentials)
+    let credentials = format!("{}{}{}", secrets.kafka, secrets.postgres, secrets.mongodb);
+    deployment(
+        name,
+        pipeline,
+        &consumer.component,
+        contract::port::CONSUMER,
+        container,
+        credentials,
+    )
 }
 
-fn port(number: u16) -> ContainerPort {
-    ContainerPort {
-        name: Some("http".to_owned()),
-        container_port: i32::from(number),
-        protocol: Some("TCP".to_owned()),
-        ..ContainerPort::default()
-    }
-}
-
-fn probe(path: &str, period: i32, failures: i32) -> Probe {
-    Probe {
-        http_get: Some(HTTPGetAction {
-            path: Some(path.to_owned()),
-            port: IntOrString::String("http".to_owned()),
-            ..HTTPGetAction::default()
-        }),
-        period_seconds: Some(period),
-        timeout_seconds: Some(2),
-        failure_threshold: Some(failures),
-        ..Probe::default()
-    }
+fn image(component: &Component, default: &str) -> String {
+    component.image.clone().unwrap_or_else(|| default.to_owned())
 }
 
 fn deployment(
     name: &Naming,
     pipeline: &Pipeline,
     component: &Component,
-    image: &str,
+    known_port: u16,
     container: Container,
     credentials: String,
 ) -> Deployment {
@@ -94,27 +85,41 @@ fn deployment(
         .resources
         .clone()
         .unwrap_or_else(|| sizing::resources(pipeline.environment, sizing::of_pipeline_pods(pipeline.environment)));
+    let probes = pod::probes(&component.probes);
     let container = Container {
-        image: Some(image.to_owned()),
         image_pull_policy: pipeline.image_pull_policy.map(str::to_owned),
-        env: container.env.map(|vars| vars.into_iter().chain([pod_name()]).collect()),
+        ports: Some(vec![ContainerPort {
+            name: Some(pod::PORT_NAME.to_owned()),
+            container_port: i32::from(component.port),
+            protocol: Some("TCP".to_owned()),
+            ..ContainerPort::default()
+        }]),
+        env: Some(
+            container
+                .env
+                .into_iter()
+                .flatten()
+                .chain([pod_name()])
+                .chain(own_port(component, known_port))
+                .chain(component.env.iter().map(own_variable))
+                .collect(),
+        ),
         resources: Some(resources),
-        liveness_probe: Some(probe("/healthz", 10, 6)),
-        readiness_probe: Some(probe("/ready", 2, 2)),
-        startup_probe: Some(probe("/healthz", 1, 60)),
-        security_context: Some(SecurityContext {
-            allow_privilege_escalation: Some(false),
-            read_only_root_filesystem: Some(true),
-            capabilities: Some(Capabilities {
-                drop: Some(vec!["ALL".to_owned()]),
-                add: None,
-            }),
-            ..SecurityContext::default()
-        }),
+        liveness_probe: probes.liveness,
+        readiness_probe: probes.readiness,
+        startup_probe: probes.startup,
+        // The last words of a container that crashes stand in its pod's status, and so in the pipeline's.
+        termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
+        security_context: Some(pod::container_security(&component.pod.security_context)),
         ..container
     };
-    let annotations =
-        (!credentials.is_empty()).then(|| BTreeMap::from([(CREDENTIALS_ANNOTATION.to_owned(), credentials)]));
+    let settings = &component.pod;
+    let mut annotations = settings.annotations.clone();
+    if !credentials.is_empty() {
+        annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), credentials);
+    }
+    let mut labels = settings.labels.clone();
+    labels.extend(name.pod_labels());
     Deployment {
         metadata: name.metadata(),
         spec: DeploymentSpec {
@@ -128,8 +133,8 @@ fn deployment(
             }),
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(name.pod_labels()),
-                    annotations,
+                    labels: Some(labels),
+                    annotations: present(annotations),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
@@ -138,16 +143,11 @@ fn deployment(
                     enable_service_links: Some(false),
                     image_pull_secrets: account::pull_secrets(pipeline),
                     termination_grace_period_seconds: Some(TERMINATION_GRACE),
-                    security_context: Some(PodSecurityContext {
-                        run_as_non_root: Some(true),
-                        run_as_user: Some(USER),
-                        run_as_group: Some(USER),
-                        seccomp_profile: Some(SeccompProfile {
-                            type_: "RuntimeDefault".to_owned(),
-                            ..SeccompProfile::default()
-                        }),
-                        ..PodSecurityContext::default()
-                    }),
+                    security_context: Some(pod::security(&settings.security_context)),
+                    node_selector: present(settings.node_selector.clone()),
+                    tolerations: (!settings.tolerations.is_empty()).then(|| settings.tolerations.clone()),
+                    affinity: settings.affinity.clone(),
+                    topology_spread_constraints: pod::spread(settings.topology_spread, name),
                     containers: vec![container],
                     ..PodSpec::default()
                 }),
@@ -158,9 +158,35 @@ fn deployment(
     }
 }
 
+/// An empty map is left out: the API server would drop it, and the operator would see drift.
+fn present(map: BTreeMap<String, String>) -> Option<BTreeMap<String, String>> {
+    (!map.is_empty()).then_some(map)
+}
+
+/// A variable that the user wrote.
+fn own_variable(variable: &EnvVariable) -> EnvVar {
+    EnvVar {
+        name: variable.name.clone(),
+        value: variable.value.clone(),
+        value_from: variable.value_from.as_ref().map(|from| EnvVarSource {
+            secret_key_ref: from.secret_key_ref.clone(),
+            config_map_key_ref: from.config_map_key_ref.clone(),
+            ..EnvVarSource::default()
+        }),
+    }
+}
+
+/// The port, told to our own images where it is not the one they know.
+fn own_port(component: &Component, known: u16) -> Option<EnvVar> {
+    (component.image.is_none() && component.port != known).then(|| EnvVar {
+        name: contract::env::HTTP_PORT.to_owned(),
+        value: Some(component.port.to_string()),
+        value_from: None,
+    })
+}
+
 /// The pod's own name, which clients of Kafka show to its operators.
 fn pod_name() -> EnvVar {
-    use k8s_openapi::api::core::v1::{EnvVarSource, ObjectFieldSelector};
     EnvVar {
         name: contract::env::POD_NAME.to_owned(),
         value: None,

@@ -16,6 +16,8 @@ pub struct Policy {
     pub cooldown: Duration,
     /// How long a rebalance holds decisions back: meanwhile nobody reads, and the lag says nothing.
     pub rebalance_hold: Duration,
+    /// How long replicas that somebody else has set are kept.
+    pub manual_hold: Duration,
 }
 
 /// What is seen at one moment.
@@ -29,6 +31,8 @@ pub struct Observation {
     pub lags: Vec<(String, Lag)>,
     /// How long the group has been rebalancing.
     pub rebalancing: Option<Duration>,
+    /// Who else has set the present replicas, and how long ago.
+    pub manual: Option<(String, Duration)>,
 }
 
 /// What is remembered between two decisions.
@@ -59,6 +63,10 @@ pub enum Reason {
     BelowMinimum,
     /// More replicas than the most.
     AboveMaximum,
+    /// Somebody else has set the replicas, a short while ago.
+    ManualScale,
+    /// Somebody else had set the replicas, and their time is over.
+    ManualScaleOver,
 }
 
 impl fmt::Display for Reason {
@@ -95,6 +103,19 @@ pub fn decide(policy: &Policy, seen: &Observation, memory: &mut Memory) -> Decis
         message,
     };
 
+    let by_hand = seen.manual.as_ref();
+    if let Some((who, since)) = by_hand.filter(|(_, since)| *since < policy.manual_hold) {
+        memory.low_since = None;
+        let left = seconds(policy.manual_hold.saturating_sub(*since));
+        return decision(
+            seen.replicas.min(max),
+            Reason::ManualScale,
+            format!(
+                "{who} set {} replicas, the most is {max}; the lag decides again in {left}",
+                seen.replicas
+            ),
+        );
+    }
     if seen.replicas < min {
         memory.low_since = None;
         let wanted = exceeded.map_or(min, |steps| policy.rungs[steps]);
@@ -141,6 +162,19 @@ pub fn decide(policy: &Policy, seen: &Observation, memory: &mut Memory) -> Decis
             Reason::Steady,
             format!("lag {} of {}", worst.text(), worst.topic),
         );
+    }
+    if let Some((who, since)) = by_hand
+        && worst.exact
+    {
+        memory.low_since = None;
+        let message = format!(
+            "{who} set {} replicas {} ago; lag {} of {} asks for {target}",
+            seen.replicas,
+            seconds(*since),
+            worst.text(),
+            worst.topic
+        );
+        return decision(target, Reason::ManualScaleOver, message);
     }
     step_down(policy, seen, memory, &worst, decision)
 }
@@ -250,6 +284,7 @@ mod tests {
             thresholds: vec![100, 500, 1000],
             cooldown: Duration::from_secs(300),
             rebalance_hold: Duration::from_secs(3),
+            manual_hold: Duration::from_secs(1800),
         }
     }
 
@@ -259,6 +294,7 @@ mod tests {
             replicas,
             lags: vec![("sms_batched".into(), lag)],
             rebalancing: None,
+            manual: None,
         }
     }
 
@@ -360,6 +396,22 @@ mod tests {
     }
 
     #[test]
+    fn replicas_set_by_hand_are_kept_for_their_time_and_no_more_than_the_most() {
+        let by_hand = |replicas: i32, lag: i64, since: u64| {
+            let mut seen = seen(0, replicas, Lag::Known(lag));
+            seen.manual = Some(("kubectl".into(), Duration::from_secs(since)));
+            let decision = decide(&sms(), &seen, &mut Memory::default());
+            (decision.wanted, decision.reason)
+        };
+        assert_eq!(by_hand(9, 5000, 0), (9, Reason::ManualScale));
+        assert_eq!(by_hand(0, 5000, 1799), (0, Reason::ManualScale));
+        assert_eq!(by_hand(40, 0, 10), (16, Reason::ManualScale));
+        assert_eq!(by_hand(9, 0, 1800), (4, Reason::ManualScaleOver));
+        assert_eq!(by_hand(9, 5000, 1800), (16, Reason::LagAboveThreshold));
+        assert_eq!(by_hand(8, 200, 1800), (8, Reason::Steady));
+    }
+
+    #[test]
     fn replicas_outside_the_bounds_come_back_at_once() {
         assert_eq!(once(1, Lag::Unknown).wanted, 4);
         assert_eq!(once(1, Lag::Known(501)).wanted, 12);
@@ -373,6 +425,7 @@ mod tests {
             thresholds: vec![3, 6, 8, 10],
             cooldown: Duration::ZERO,
             rebalance_hold: Duration::ZERO,
+            manual_hold: Duration::ZERO,
         };
         assert_eq!(
             decide(&policy, &seen(0, 2, Lag::Known(0)), &mut Memory::default()).wanted,
@@ -390,6 +443,7 @@ mod tests {
                 thresholds: vec![100, 500, 1000],
                 cooldown: Duration::ZERO,
                 rebalance_hold: Duration::ZERO,
+            manual_hold: Duration::ZERO,
             };
             let low = decide(&policy, &seen(0, replicas, Lag::Known(lag)), &mut Memory::default()).wanted;
             let high = decide(&policy, &seen(0, replicas, Lag::Known(lag + more)), &mut Memory::default()).wanted;

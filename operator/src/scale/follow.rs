@@ -12,12 +12,13 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{broadcast, watch};
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::decide::{Decision, Memory, Observation, Policy, Reason, decide};
 use super::lag::{self, Lag};
+use super::manual;
 use super::window::Window;
 use crate::api::SyncPipeline;
 use crate::kafka::offsets::{Reading, Starts, Subject};
@@ -109,13 +110,28 @@ pub struct Shared {
     /// Connections to Kafka.
     pub clusters: Arc<Clusters>,
     /// The Deployments that the operator made.
-    pub deployments: Store<Deployment>,
+    pub deployments: Deployments,
     /// Where Events go.
     pub recorder: Recorder,
     /// The operator's metrics.
     pub metrics: Metrics,
     /// Asks for a reconcile, which writes the status.
-    pub nudge: mpsc::Sender<ObjectRef<SyncPipeline>>,
+    pub nudge: broadcast::Sender<ObjectRef<SyncPipeline>>,
+}
+
+/// The Deployments that the operator made, as its watches see them: one store a watch.
+#[derive(Clone, Default)]
+pub struct Deployments(Vec<Store<Deployment>>);
+
+impl Deployments {
+    /// Adds what one watch sees.
+    pub fn add(&mut self, store: Store<Deployment>) {
+        self.0.push(store);
+    }
+
+    fn get(&self, key: &ObjectRef<Deployment>) -> Option<Arc<Deployment>> {
+        self.0.iter().find_map(|store| store.get(key))
+    }
 }
 
 struct Running {
@@ -171,6 +187,7 @@ impl Followers {
             rebalancing: HashMap::new(),
             epoch: Instant::now(),
             told: None,
+            shown: BTreeSet::new(),
         };
         let task = tokio::spawn(follower.run());
         running.insert(
@@ -206,6 +223,8 @@ struct ReaderState {
     changed: Option<Change>,
     /// Replicas that were patched and have not come back through the watch yet.
     patched: Option<(i32, Instant)>,
+    /// Replicas that somebody else has set, and since when they are seen.
+    by_hand: Option<(i32, Instant)>,
 }
 
 /// What a status shows of each reader, as far as it changes by itself.
@@ -224,6 +243,15 @@ struct Follower {
     epoch: Instant,
     /// When, and with what lags and reasons, the last reconcile was asked for.
     told: Option<(Instant, Told)>,
+    /// Groups and topics whose lag is among the metrics.
+    shown: BTreeSet<(String, String)>,
+}
+
+impl Drop for Follower {
+    /// A pipeline that is gone leaves no lag behind.
+    fn drop(&mut self) {
+        self.hide(|_| false);
+    }
 }
 
 impl Follower {
@@ -291,6 +319,12 @@ impl Follower {
         let mut changed = false;
         self.readers
             .retain(|component, _| target.readers.iter().any(|reader| reader.component == *component));
+        let followed: BTreeSet<(String, String)> = target
+            .readers
+            .iter()
+            .flat_map(|reader| reader.topics.iter().map(|topic| (reader.group.clone(), topic.clone())))
+            .collect();
+        self.hide(|shown| followed.contains(shown));
         for reader in &target.readers {
             let mut state = self.readers.remove(&reader.component).unwrap_or_default();
             let (of_reader, patched) = self.act_on(reader, &mut state, reading, now).await;
@@ -316,12 +350,18 @@ impl Follower {
             .is_none_or(|(told, known)| told.elapsed() >= STATUS_INTERVAL && *known != shown);
         if changed || problem_changed || stale {
             self.told = Some((Instant::now(), shown));
-            // A full queue means that a reconcile is about to come anyway.
-            let _ = self.shared.nudge.try_send(self.object.clone());
+            // Nobody listens only while the operator stops.
+            let _ = self.shared.nudge.send(self.object.clone());
         }
     }
 
-    async fn act_on(&self, reader: &Reader, state: &mut ReaderState, reading: &Reading, now: Duration) -> (Seen, bool) {
+    async fn act_on(
+        &mut self,
+        reader: &Reader,
+        state: &mut ReaderState,
+        reading: &Reading,
+        now: Duration,
+    ) -> (Seen, bool) {
         let nothing = BTreeMap::new();
         let of_group = reading.get(&reader.group).unwrap_or(&nothing);
         let mut lags = Vec::with_capacity(reader.topics.len());
@@ -352,6 +392,7 @@ impl Follower {
                 replicas,
                 lags,
                 rebalancing,
+                manual: self.by_hand(reader, state, replicas),
             };
             let made = decide(policy, &observation, &mut state.memory);
             if made.wanted != replicas {
@@ -372,8 +413,7 @@ impl Follower {
 
     /// Replicas that the Deployment asks for; absent while it does not exist.
     fn replicas(&self, reader: &Reader, state: &mut ReaderState) -> Option<i32> {
-        let key = ObjectRef::new(&reader.deployment).within(self.object.namespace.as_deref().unwrap_or_default());
-        let watched = self.shared.deployments.get(&key)?.spec.replicas.unwrap_or(1);
+        let watched = self.deployment(reader)?.spec.replicas.unwrap_or(1);
         match state.patched {
             Some((replicas, since)) if replicas != watched && since.elapsed() < PATCH_ECHO => Some(replicas),
             _ => {
@@ -381,6 +421,33 @@ impl Follower {
                 Some(watched)
             }
         }
+    }
+
+    /// Who else has set the replicas, and how long ago, or for how long this has been seen; nobody while an own patch
+    /// is on its way.
+    fn by_hand(&self, reader: &Reader, state: &mut ReaderState, replicas: i32) -> Option<(String, Duration)> {
+        let setter = match state.patched {
+            Some(_) => None,
+            None => self
+                .deployment(reader)
+                .and_then(|deployment| manual::last_setter(&deployment)),
+        };
+        let Some((who, at)) = setter else {
+            state.by_hand = None;
+            return None;
+        };
+        let seen = match state.by_hand {
+            Some((count, since)) if count == replicas => since,
+            _ => Instant::now(),
+        };
+        state.by_hand = Some((replicas, seen));
+        let since = at.and_then(|at| (Utc::now() - at).to_std().ok());
+        Some((who, since.unwrap_or_else(|| seen.elapsed())))
+    }
+
+    fn deployment(&self, reader: &Reader) -> Option<Arc<Deployment>> {
+        let key = ObjectRef::new(&reader.deployment).within(self.object.namespace.as_deref().unwrap_or_default());
+        self.shared.deployments.get(&key)
     }
 
     async fn patch(&self, reader: &Reader, state: &mut ReaderState, from: i32, decision: &Decision) -> bool {
@@ -441,15 +508,28 @@ impl Follower {
         true
     }
 
-    fn show(&self, group: &str, topic: &str, lag: Lag) {
-        if let Lag::Known(lag) = lag {
-            let namespace = self.object.namespace.as_deref().unwrap_or_default();
-            self.shared
-                .metrics
-                .lag
-                .with_label_values(&[namespace, &self.object.name, group, topic])
-                .set(lag);
+    /// Takes the lag of topics that are not followed any more out of the metrics, where it would stay at its last
+    /// value.
+    fn hide(&mut self, keep: impl Fn(&(String, String)) -> bool) {
+        let namespace = self.object.namespace.as_deref().unwrap_or_default();
+        for (group, topic) in self.shown.iter().filter(|shown| !keep(shown)) {
+            let labels = [namespace, &self.object.name, group, topic];
+            // Fails where there is none already.
+            let _ = self.shared.metrics.lag.remove_label_values(&labels);
         }
+        self.shown.retain(keep);
+    }
+
+    /// Shows how far a group is behind, at least; what is not known has no series.
+    fn show(&mut self, group: &str, topic: &str, lag: Lag) {
+        let shown = (group.to_owned(), topic.to_owned());
+        let Some(lag) = lag.lower_bound() else {
+            return self.hide(|other| *other != shown);
+        };
+        let namespace = self.object.namespace.as_deref().unwrap_or_default();
+        let labels = [namespace, &self.object.name, group, topic];
+        self.shared.metrics.lag.with_label_values(&labels).set(lag);
+        self.shown.insert(shown);
     }
 }
 

@@ -3,12 +3,13 @@
 //! - [`lag`]: offsets → lag, with what is not known kept apart                          (pure)
 //! - [`window`]: the lowest lag within one commit interval                              (pure)
 //! - [`decide`]: lag, policy and memory → decision                                      (pure)
-//! - [`target`]: a pipeline → what its follower follows                              (pure)
+//! - [`manual`]: whether somebody else has set the replicas                             (pure)
+//! - [`target`]: a pipeline → what its follower follows                                 (pure)
 //! - [`follow`]: the loop that reads, decides and patches
 
 pub mod decide;
 pub mod follow;
-
 pub mod lag;
+pub mod manual;
 pub mod target;
 pub mod window;

@@ -14,6 +14,8 @@ use crate::validate::{Consumer, Pipeline, Scaling};
 
 /// How long a rebalance holds decisions back.
 const REBALANCE_HOLD: Duration = Duration::from_secs(3);
+/// How long replicas that somebody set with `kubectl scale` are kept.
+const MANUAL_HOLD: Duration = Duration::from_secs(30 * 60);
 
 /// What to follow. The caps count the partitions that exist, which may be fewer than the spec wants.
 pub fn of(pipeline: &Pipeline, topics: &ObservedTopics, connection: Connection) -> Target {
@@ -71,6 +73,7 @@ fn reader(pipeline: &Pipeline, consumer: &Consumer, partitions: &BTreeMap<String
                 thresholds: thresholds.clone(),
                 cooldown: *cooldown,
                 rebalance_hold: REBALANCE_HOLD,
+                manual_hold: MANUAL_HOLD,
             }),
             *commit_interval,
         ),

@@ -74,7 +74,7 @@ pub(super) fn resolve_consumer(
         },
     };
     Ok(Consumer {
-        component: resolve_component(&consumer.name, &consumer.component, bounds),
+        component: resolve_component(&consumer.name, &consumer.component, bounds, contract::port::CONSUMER),
         topics: reads,
         group: format!("{}{group}", spec.kafka.group_prefix),
         batch_max_records: consumer.batch.max_records,

@@ -91,7 +91,7 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
             _ => row.row.producer,
         };
         producers.push(Producer {
-            component: resolve_component(&producer.name, &producer.component, bounds),
+            component: resolve_component(&producer.name, &producer.component, bounds, contract::port::PRODUCER),
             topics: enabled(&format!("{field}.topics"), producer.topics.as_ref())?,
             service: producer.service.clone(),
         });
@@ -139,6 +139,7 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
             spec::ImagePullPolicy::IfNotPresent => "IfNotPresent",
             spec::ImagePullPolicy::Never => "Never",
         }),
+        network_policy: spec.network_policy.clone(),
     })
 }
 
@@ -148,12 +149,20 @@ fn parse_duration(field: &str, text: Option<&String>, default: Duration) -> Resu
     })
 }
 
-fn resolve_component(name: &str, component: &spec::Component, bounds: Bounds) -> Component {
+fn resolve_component(name: &str, component: &spec::Component, bounds: Bounds, default_port: u16) -> Component {
     Component {
         name: name.to_owned(),
         image: component.image.clone(),
         bounds,
         resources: component.resources.clone(),
+        // The API server has checked the range.
+        port: component
+            .port
+            .and_then(|port| u16::try_from(port).ok())
+            .unwrap_or(default_port),
+        probes: component.probes.clone(),
+        env: component.env.clone(),
+        pod: component.pod.clone(),
     }
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
-use crate::api::spec::{self, Environment, Region, ServiceSettings};
+use crate::api::spec::{
+    self, DeletionPolicy, EnvVariable, Environment, NetworkPolicySettings, PodSettings, Probes, Region, ServiceSettings,
+};
 use crate::ladder::{self, Bounds};
 
 /// A pipeline with every default filled in: what the plan is made from.
@@ -37,6 +39,8 @@ pub struct Pipeline {
     pub image_pull_secrets: Vec<String>,
     /// When to pull images.
     pub image_pull_policy: Option<&'static str>,
+    /// What the pods may talk to.
+    pub network_policy: NetworkPolicySettings,
 }
 
 /// A topic.
@@ -52,6 +56,10 @@ pub struct Topic {
     pub config: BTreeMap<String, String>,
     /// Copies that must have a message before it is acknowledged.
     pub min_in_sync_replicas: i32,
+    /// Whether to look after it: absent for those that the operator created itself.
+    pub manage: Option<bool>,
+    /// What becomes of it when the SyncPipeline is deleted.
+    pub deletion_policy: DeletionPolicy,
 }
 
 /// What every component has.
@@ -65,6 +73,14 @@ pub struct Component {
     pub bounds: Bounds,
     /// Requests and limits; those of the environment when absent.
     pub resources: Option<ResourceRequirements>,
+    /// Port that the container listens on.
+    pub port: u16,
+    /// How Kubernetes asks the pods.
+    pub probes: Probes,
+    /// Further variables.
+    pub env: Vec<EnvVariable>,
+    /// Settings of the pods.
+    pub pod: PodSettings,
 }
 
 /// An HTTP API that writes to topics.

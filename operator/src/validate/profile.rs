@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use contract::Source;
 
 use crate::api::spec::{
-    self, Consumer as ConsumerSpec, Producer as ProducerSpec, Region, ServiceSettings, Topic as TopicSpec,
+    self, Consumer as ConsumerSpec, DeletionPolicy, Producer as ProducerSpec, Region, ServiceSettings,
+    Topic as TopicSpec,
 };
 
 /// The profile's lists with what the user wrote laid over them by name.
@@ -79,6 +80,8 @@ fn named_topic(name: &str) -> TopicSpec {
         retention: None,
         retention_bytes: None,
         config: BTreeMap::new(),
+        manage: None,
+        deletion_policy: DeletionPolicy::default(),
         except_regions: None,
     }
 }

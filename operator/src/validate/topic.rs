@@ -6,7 +6,7 @@ use std::time::Duration;
 use contract::header;
 
 use super::{Consumer, InvalidSpec, Topic, invalid, parse_duration};
-use crate::api::spec::{self, Topic as TopicSpec};
+use crate::api::spec::{self, DeletionPolicy, Topic as TopicSpec};
 
 /// How long messages of a topic are kept by default.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -47,6 +47,8 @@ pub(super) fn resolve_topic(kafka: &spec::Kafka, topic: &TopicSpec, index: usize
         replication_factor: replication,
         min_in_sync_replicas: min_in_sync(kafka, replication),
         config,
+        manage: topic.manage,
+        deletion_policy: topic.deletion_policy,
     })
 }
 
@@ -70,6 +72,9 @@ pub(super) fn add_dead_letter_topics(spec: &spec::SyncPipelineSpec, topics: &mut
             replication_factor: replication,
             min_in_sync_replicas: min_in_sync(&spec.kafka, replication),
             config: BTreeMap::from([("retention.ms".to_owned(), retention)]),
+            manage: None,
+            // Dead letters are what somebody still has to look at.
+            deletion_policy: DeletionPolicy::Retain,
         });
     }
 }

@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, anyhow};
 use contract::header;
 use krafka::admin::{
-    AdminClient, ConfigResource, DeleteTopicsOptions, DescribeClusterOptions, DescribeConfigsOptions,
-    DescribeTopicsOptions, ListConsumerGroupOffsetsOptions, ListOffsetsOptions, ListTopicsOptions, OffsetSpec,
-    TopicPartition,
+    AdminClient, ConfigOp, ConfigResource, CreateTopicsOptions, DeleteTopicsOptions, DescribeClusterOptions,
+    DescribeConfigsOptions, DescribeTopicsOptions, IncrementalAlterConfigsOptions, ListConsumerGroupOffsetsOptions,
+    ListOffsetsOptions, ListTopicsOptions, NewTopic, OffsetSpec, TopicPartition,
 };
 use krafka::auth::AuthConfig;
 use krafka::consumer::AutoOffsetReset;
@@ -130,6 +130,43 @@ impl Kafka {
             topics.insert(name, topic);
         }
         Ok(topics)
+    }
+
+    /// Creates a topic with one copy and the cluster's own settings.
+    pub async fn create_topic(&self, name: &str, partitions: i32) -> Result<()> {
+        let topic = NewTopic::new(name, partitions, 1)?;
+        for (name, outcome) in self
+            .admin
+            .create_topics([topic], CreateTopicsOptions::default())
+            .await?
+        {
+            outcome.with_context(|| format!("create topic {name}"))?;
+        }
+        Ok(())
+    }
+
+    /// A setting of a topic.
+    pub async fn config(&self, topic: &str, key: &str) -> Result<String> {
+        let options = DescribeConfigsOptions::default();
+        let configs = self
+            .admin
+            .describe_configs([ConfigResource::topic(topic)], options)
+            .await?;
+        let entries = configs.into_values().next().context("no settings")??;
+        let entry = entries.into_iter().find(|entry| entry.name == key);
+        entry
+            .and_then(|entry| entry.value)
+            .with_context(|| format!("{topic} has no {key}"))
+    }
+
+    /// Changes a setting of a topic, as somebody at a console would.
+    pub async fn set_config(&self, topic: &str, key: &str, value: &str) -> Result<()> {
+        let change = (ConfigResource::topic(topic), vec![ConfigOp::set(key, value)]);
+        let options = IncrementalAlterConfigsOptions::default();
+        for (resource, outcome) in self.admin.incremental_alter_configs([change], options).await? {
+            outcome.with_context(|| format!("change topic {}", resource.name))?;
+        }
+        Ok(())
     }
 
     /// Deletes topics; what does not exist is as good.

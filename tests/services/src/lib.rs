@@ -139,8 +139,8 @@ pub fn up(options: &Options) -> Result<Running> {
     let installation = match Installation::load()? {
         Some(existing) if existing.options == *options => existing,
         Some(existing) => bail!(
-            "the data services were brought up with {} Kafka brokers on {}, not {} on {}; \
-             run `cargo xtask services down` first, which removes their data",
+            "the data services were brought up with {} Kafka brokers on {}, not {} on {}; ask for the same again \
+             (`--brokers`), or run `cargo xtask services down` first, which removes their data",
             existing.options.brokers,
             existing.options.address,
             options.brokers,

@@ -10,6 +10,9 @@ const RECORDS: &[f64] = &[
     1.0, 10.0, 50.0, 100.0, 250.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0,
 ];
 
+/// What becomes of a record.
+const OUTCOMES: [&str; 3] = ["stored", "duplicate", "dead_lettered"];
+
 /// What became of the records of a batch, by source.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -40,6 +43,12 @@ impl Metrics {
             "Records by source and outcome (stored, duplicate, dead_lettered).",
             &["source", "outcome"],
         )?;
+        // There from the start, so that the first dead letter is an increase and not a beginning.
+        for source in Source::ALL {
+            for outcome in OUTCOMES {
+                records.with_label_values(&[source.name(), outcome]);
+            }
+        }
         let fenced = counter_vec(
             metric::CONSUMER_FENCED,
             "Batches dropped because another reader had moved the ledger on.",
@@ -70,11 +79,8 @@ impl Metrics {
     pub fn stored(&self, records: usize, tally: &Tally) {
         let no_labels: [&str; 0] = [];
         self.batch_records.with_label_values(&no_labels).observe(records as f64);
-        for (outcome, counts) in [
-            ("stored", &tally.stored),
-            ("duplicate", &tally.duplicate),
-            ("dead_lettered", &tally.dead_lettered),
-        ] {
+        let counts = [&tally.stored, &tally.duplicate, &tally.dead_lettered];
+        for (outcome, counts) in OUTCOMES.into_iter().zip(counts) {
             for (source, count) in counts {
                 self.records.with_label_values(&[source.name(), outcome]).inc_by(*count);
             }

@@ -24,6 +24,16 @@ pub const CONSUMER_PARTITIONS: &str = "syncpipeline_consumer_assigned_partitions
 pub const CONSUMER_FENCED: &str = "syncpipeline_consumer_fenced_batches_total";
 /// Gauge: lag of a group on a topic, messages, by `namespace`, `pipeline`, `group` and `topic`.
 pub const LAG: &str = "syncpipeline_topic_lag_messages";
+/// Gauge: 1 while a condition of a pipeline holds, else 0, by `namespace`, `pipeline` and `type`.
+pub const CONDITION: &str = "syncpipeline_condition";
+/// Gauge: pods that a component is meant to have, by `namespace`, `pipeline` and `component`.
+pub const COMPONENT_WANTED: &str = "syncpipeline_component_wanted_replicas";
+/// Gauge: pods of a component that are ready, by `namespace`, `pipeline` and `component`.
+pub const COMPONENT_READY: &str = "syncpipeline_component_ready_replicas";
+/// Gauge: least pods of a component, by `namespace`, `pipeline` and `component`.
+pub const COMPONENT_MIN: &str = "syncpipeline_component_min_replicas";
+/// Gauge: most pods of a component, by `namespace`, `pipeline` and `component`.
+pub const COMPONENT_MAX: &str = "syncpipeline_component_max_replicas";
 /// Counter: scaling decisions that changed replicas, by `namespace`, `pipeline`, `component` and `direction`.
 pub const DECISIONS: &str = "syncpipeline_scaling_decisions_total";
 /// Counter: reconciles by `outcome`.
@@ -32,3 +42,126 @@ pub const RECONCILES: &str = "syncpipeline_reconciles_total";
 pub const RECONCILE_DURATION: &str = "syncpipeline_reconcile_duration_seconds";
 /// Histogram, seconds: one reading of a Kafka cluster's offsets.
 pub const OFFSET_READ_DURATION: &str = "syncpipeline_offset_read_duration_seconds";
+
+/// What a metric is, beside its name. Whoever exports one is held to it, and so are the chart's alerts and dashboard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Name.
+    pub name: &'static str,
+    /// Kind.
+    pub kind: Kind,
+    /// Names of its labels, in the order in which their values are given.
+    pub labels: &'static [&'static str],
+}
+
+/// Kind of a metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts observations in buckets.
+    Histogram,
+}
+
+impl Metric {
+    const fn counter(name: &'static str, labels: &'static [&'static str]) -> Metric {
+        Metric {
+            name,
+            kind: Kind::Counter,
+            labels,
+        }
+    }
+
+    const fn gauge(name: &'static str, labels: &'static [&'static str]) -> Metric {
+        Metric {
+            name,
+            kind: Kind::Gauge,
+            labels,
+        }
+    }
+
+    const fn histogram(name: &'static str, labels: &'static [&'static str]) -> Metric {
+        Metric {
+            name,
+            kind: Kind::Histogram,
+            labels,
+        }
+    }
+}
+
+const OF_COMPONENT: &[&str] = &["namespace", "pipeline", "component"];
+
+/// What the operator exports.
+pub const OF_OPERATOR: &[Metric] = &[
+    Metric::gauge(LAG, &["namespace", "pipeline", "group", "topic"]),
+    Metric::gauge(CONDITION, &["namespace", "pipeline", "type"]),
+    Metric::gauge(COMPONENT_WANTED, OF_COMPONENT),
+    Metric::gauge(COMPONENT_READY, OF_COMPONENT),
+    Metric::gauge(COMPONENT_MIN, OF_COMPONENT),
+    Metric::gauge(COMPONENT_MAX, OF_COMPONENT),
+    Metric::counter(DECISIONS, &["namespace", "pipeline", "component", "direction"]),
+    Metric::counter(RECONCILES, &["outcome"]),
+    Metric::histogram(RECONCILE_DURATION, &[]),
+    Metric::histogram(OFFSET_READ_DURATION, &[]),
+];
+
+/// What the workloads export.
+pub const OF_WORKLOADS: &[Metric] = &[
+    Metric::counter(HTTP_REQUESTS, &["route", "method", "status"]),
+    Metric::histogram(HTTP_DURATION, &["route"]),
+    Metric::counter(PRODUCER_ACCEPTED, &["source"]),
+    Metric::counter(PRODUCER_REFUSED, &["source", "reason"]),
+    Metric::histogram(PRODUCE_DURATION, &["topic"]),
+    Metric::counter(CONSUMER_RECORDS, &["source", "outcome"]),
+    Metric::histogram(CONSUMER_BATCH_RECORDS, &[]),
+    Metric::histogram(CONSUMER_WRITE_DURATION, &["store"]),
+    Metric::counter(CONSUMER_RETRIES, &["store"]),
+    Metric::gauge(CONSUMER_PARTITIONS, &[]),
+    Metric::counter(CONSUMER_FENCED, &[]),
+];
+
+/// The metric with this name.
+pub fn find(name: &str) -> Option<&'static Metric> {
+    OF_OPERATOR
+        .iter()
+        .chain(OF_WORKLOADS)
+        .find(|metric| metric.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_described_once() {
+        let declaration = "pub const ";
+        let names: Vec<&str> = include_str!("metric.rs")
+            .lines()
+            .filter(|line| line.starts_with(declaration) && line.contains(": &str = "))
+            .filter_map(|line| line.split('"').nth(1))
+            .collect();
+        let mut described: Vec<&str> = OF_OPERATOR
+            .iter()
+            .chain(OF_WORKLOADS)
+            .map(|metric| metric.name)
+            .collect();
+        assert!(names.len() > 15, "{names:?}");
+        for name in &names {
+            assert!(find(name).is_some(), "{name} is not described");
+        }
+        described.sort_unstable();
+        described.dedup();
+        assert_eq!(described.len(), names.len());
+    }
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for metric in OF_OPERATOR.iter().chain(OF_WORKLOADS) {
+            let counts = metric.name.ends_with("_total");
+            assert_eq!(counts, metric.kind == Kind::Counter, "{}", metric.name);
+            assert!(metric.name.starts_with("syncpipeline_"), "{}", metric.name);
+        }
+    }
+}

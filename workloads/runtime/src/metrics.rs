@@ -1,6 +1,7 @@
 //! Prometheus collectors in the default registry. Asking twice for one name gives the same collector, so that
 //! parts of a workload, and tests, need not know of each other.
 
+use contract::metric::{self, Kind};
 use prometheus::{
     Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
     core::Collector,
@@ -22,6 +23,16 @@ pub enum MetricError {
         /// What the registry said.
         source: prometheus::Error,
     },
+    /// A metric of the contract is registered as something else than the contract says.
+    #[error("metric {name} is not a {kind:?} by {labels:?}, as the contract describes it")]
+    NotAsDescribed {
+        /// Name of the metric.
+        name: String,
+        /// Kind in the contract.
+        kind: Kind,
+        /// Labels in the contract.
+        labels: &'static [&'static str],
+    },
     /// The name is taken by a collector of another kind.
     #[error("metric {name} is registered already as another kind of metric")]
     OtherKind {
@@ -39,11 +50,13 @@ pub fn registry() -> &'static Registry {
 
 /// A counter with labels.
 pub fn counter_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, MetricError> {
+    as_described(name, Kind::Counter, labels)?;
     registered(name, || IntCounterVec::new(Opts::new(name, help), labels))
 }
 
 /// A histogram with labels and these upper bounds of its buckets.
 pub fn histogram_vec(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -> Result<HistogramVec, MetricError> {
+    as_described(name, Kind::Histogram, labels)?;
     registered(name, || {
         HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets.to_vec()), labels)
     })
@@ -51,11 +64,13 @@ pub fn histogram_vec(name: &str, help: &str, labels: &[&str], buckets: &[f64]) -
 
 /// A gauge.
 pub fn gauge(name: &str, help: &str) -> Result<IntGauge, MetricError> {
+    as_described(name, Kind::Gauge, &[])?;
     registered(name, || IntGauge::new(name, help))
 }
 
 /// A gauge with labels.
 pub fn gauge_vec(name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricError> {
+    as_described(name, Kind::Gauge, labels)?;
     registered(name, || IntGaugeVec::new(Opts::new(name, help), labels))
 }
 
@@ -69,6 +84,18 @@ pub fn text() -> Result<Vec<u8>, prometheus::Error> {
     let mut text = Vec::with_capacity(16 * 1024);
     TextEncoder::new().encode(&registry().gather(), &mut text)?;
     Ok(text)
+}
+
+/// Holds what the contract names to what it says, so that alerts and dashboards can rely on it.
+fn as_described(name: &str, kind: Kind, labels: &[&str]) -> Result<(), MetricError> {
+    match metric::find(name) {
+        Some(metric) if metric.kind != kind || metric.labels != labels => Err(MetricError::NotAsDescribed {
+            name: name.to_owned(),
+            kind: metric.kind,
+            labels: metric.labels,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn registered<C: Collector + Clone + 'static>(
@@ -122,5 +149,16 @@ mod tests {
             gauge("not a name", "A test."),
             Err(MetricError::Invalid { .. })
         ));
+    }
+
+    #[test]
+    fn metrics_of_the_contract_are_what_the_contract_says() {
+        let error = counter_vec(metric::CONSUMER_RETRIES, "A test.", &["topic"]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "metric syncpipeline_consumer_retries_total is not a Counter by [\"store\"], as the contract describes it"
+        );
+        let error = gauge_vec(metric::CONSUMER_RETRIES, "A test.", &["store"]).unwrap_err();
+        assert!(matches!(error, MetricError::NotAsDescribed { .. }), "{error}");
     }
 }

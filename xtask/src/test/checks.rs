@@ -7,6 +7,7 @@ use anyhow::Result;
 use host::progress::Progress;
 
 use crate::binaries::Binaries;
+use crate::test::monitoring;
 use crate::test::totals::Totals;
 use crate::{foreground, generate, workspace};
 
@@ -16,9 +17,10 @@ type Check = fn(&Progress) -> Result<()>;
 
 /// Runs all checks; one that fails does not keep the others from being run.
 pub(crate) fn run(totals: &mut Totals, progress: &Progress) -> Result<()> {
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 5] = [
         ("format", format),
         ("generated files", generated),
+        ("alerts and dashboard", monitoring::check),
         ("lints", lints),
         ("licences and sources", dependencies),
     ];

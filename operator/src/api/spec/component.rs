@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Scaling;
+use super::{EnvVariable, PodSettings, Probes, Scaling};
 
 /// An HTTP API that writes to topics.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -120,12 +120,26 @@ pub struct Component {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
+    /// Port that the container listens on; that of our own images when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<i32>,
+    /// How Kubernetes asks the pods whether they live and are ready.
+    #[serde(default)]
+    pub probes: Probes,
     /// Least and most replicas; the ladder's when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<ReplicaBounds>,
     /// Requests and limits; those of the environment when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<ResourceRequirements>,
+    /// Further variables of the container's environment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub env: Vec<EnvVariable>,
+    /// Settings of the pods.
+    #[serde(default)]
+    pub pod: PodSettings,
 }
 
 /// Least and most replicas.

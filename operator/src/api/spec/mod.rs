@@ -2,7 +2,7 @@
 //! that depend on profile, environment or ladder are filled in by [`crate::validate`].
 //!
 //! - [`kafka`], [`stores`]: the servers; [`credentials`]: references to Secrets
-//! - [`topic`], [`component`], [`scaling`]: the parts of the pipeline
+//! - [`topic`], [`component`], [`scaling`], [`pod`]: the parts of the pipeline
 
 // The derive of `KubeSchema` repeats each struct in a private place.
 #![allow(unreachable_pub)]
@@ -10,6 +10,8 @@
 pub mod component;
 pub mod credentials;
 pub mod kafka;
+pub mod network;
+pub mod pod;
 pub mod scaling;
 pub mod stores;
 pub mod topic;
@@ -23,9 +25,11 @@ use super::status::SyncPipelineStatus;
 pub use component::{Batch, Component, Consumer, Producer, ReplicaBounds, ServiceSettings, ServiceType};
 pub use credentials::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret};
 pub use kafka::{Kafka, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
+pub use network::NetworkPolicySettings;
+pub use pod::{EnvVariable, PodSettings, ProbeType, Probes, SecuritySettings, TopologySpread};
 pub use scaling::{LadderColumn, LadderScaling, Scaling, ScalingType};
 pub use stores::{Mongodb, MongodbAuthMechanism, Postgres};
-pub use topic::Topic;
+pub use topic::{DeletionPolicy, Topic};
 
 /// A data-sync pipeline: topics, and the stages between them.
 #[derive(CustomResource, KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -104,6 +108,10 @@ pub struct SyncPipelineSpec {
     /// When to pull images; Kubernetes' own rule when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_pull_policy: Option<ImagePullPolicy>,
+
+    /// What the pods may talk to.
+    #[serde(default)]
+    pub network_policy: NetworkPolicySettings,
 }
 
 /// What is filled in.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Region;
@@ -34,8 +35,27 @@ pub struct Topic {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub config: BTreeMap<String, String>,
+    /// Whether the operator looks after the topic's partitions and settings. When left out it does so for topics
+    /// that it created, and uses others as they are. `true` takes an existing topic over, `false` never touches
+    /// one, not even to create it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manage: Option<bool>,
+    /// What becomes of the topic when the SyncPipeline is deleted. Only topics that the operator looks after are
+    /// ever deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
     /// Regions in which the topic does not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub except_regions: Option<Vec<Region>>,
+}
+
+/// What becomes of a topic when its SyncPipeline is deleted.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeletionPolicy {
+    /// It stays, with all its messages. A SyncPipeline of the same name finds it again as its own.
+    #[default]
+    Retain,
+    /// It is deleted, with all its messages.
+    Delete,
 }

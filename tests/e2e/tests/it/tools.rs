@@ -21,7 +21,8 @@ pub(crate) async fn kubectl_apply(manifest: &serde_json::Value) -> Result<String
     output_of("kubectl", &["apply", "--filename=-"], &manifest.to_string()).await
 }
 
-async fn output_of(program: &str, arguments: &[&str], input: &str) -> Result<String> {
+/// What a program prints that is given something to read.
+pub(crate) async fn output_of(program: &str, arguments: &[&str], input: &str) -> Result<String> {
     let mut child = Command::new(program)
         .args(arguments)
         .stdin(Stdio::piped())

@@ -1,5 +1,8 @@
-//! From which offset a partition is read: the ledger's. Where the ledger does not know the partition yet, Kafka's
-//! committed offset becomes its first entry, or the earliest offset there is.
+//! From which offset a partition is read: the ledger's. Where the ledger has never seen a topic of this name, Kafka's
+//! committed offset becomes its first entry; else, or where there is none, the earliest offset there is.
+//!
+//! Kafka keeps committed offsets by the topic's name. So a commit of a reader of the topic's predecessor may outlive
+//! that one, and must not hide messages of the new topic.
 
 use super::{KAFKA, ReadError, membership::Membership};
 use crate::{
@@ -85,7 +88,11 @@ impl Membership {
         if new.is_empty() {
             return Ok(known);
         }
-        let first = first_offsets(consumer, &new)?;
+        let names = new.iter().map(|one| one.topic.name.clone()).collect();
+        let seen = self
+            .runtime
+            .block_on(self.postgres.known_topics(&self.ledger, &names))?;
+        let first = first_offsets(consumer, &new, &seen)?;
         self.runtime
             .block_on(self.postgres.create_ledger(&self.ledger, &first))?;
         // Another reader may have been faster.
@@ -107,9 +114,11 @@ impl Membership {
     }
 }
 
+/// `seen` are the topics whose commits in Kafka may be about a predecessor.
 fn first_offsets(
     consumer: &BaseConsumer<Membership>,
     partitions: &BTreeSet<Partition>,
+    seen: &BTreeSet<String>,
 ) -> Result<BTreeMap<Partition, i64>, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
@@ -120,7 +129,7 @@ fn first_offsets(
         .iter()
         .map(|partition| {
             let offset = match committed.get(&(partition.topic.name.clone(), partition.number)) {
-                Some(Offset::Offset(offset)) => *offset,
+                Some(Offset::Offset(offset)) if !seen.contains(&partition.topic.name) => *offset,
                 _ => {
                     consumer
                         .fetch_watermarks(&partition.topic.name, partition.number, BROKER_TIMEOUT)?

@@ -186,15 +186,25 @@ impl Stage {
 
     /// Sets the group's committed offsets to 0, as an operator does who wants a replay. The group must be empty.
     pub(crate) async fn reset_commits(&self, sources: &[Source]) -> Result<()> {
+        self.commit(sources, |_| 0).await
+    }
+
+    /// Sets the group's committed offsets to the topics' ends, as if everything had been read. The group must be
+    /// empty.
+    pub(crate) async fn commit_end(&self, sources: &[Source]) -> Result<()> {
+        self.commit(sources, |end| end).await
+    }
+
+    async fn commit(&self, sources: &[Source], offset: impl Fn(i64) -> i64) -> Result<()> {
         let group = self.group()?;
         let mut list = TopicPartitionList::new();
-        for (topic, partition, _) in self.ends(sources)? {
-            list.add_partition_offset(&topic, partition, Offset::Offset(0))?;
+        for (topic, partition, end) in self.ends(sources)? {
+            list.add_partition_offset(&topic, partition, Offset::Offset(offset(end)))?;
         }
         wait::until("the group is empty", Duration::from_secs(30), async || {
             group
                 .commit(&list, CommitMode::Sync)
-                .context("reset the committed offsets")?;
+                .context("set the committed offsets")?;
             Ok(None)
         })
         .await

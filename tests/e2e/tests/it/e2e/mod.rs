@@ -1,8 +1,10 @@
 //! The operator and whole pipelines on a real cluster, with a real Kafka and real stores.
 
 mod failures;
+mod hands;
 mod lifecycle;
 mod records;
 mod refusals;
 mod scaling;
 mod security;
+mod topics;

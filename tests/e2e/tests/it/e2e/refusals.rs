@@ -11,7 +11,7 @@ async fn wrong_objects_are_refused_by_the_api_server() {
         |_| {},
         async |case| {
             let good = serde_json::to_value(&case.pipeline)?;
-            let wrong: [(&str, fn(&mut Value), &[&str]); 7] = [
+            let wrong: [(&str, fn(&mut Value), &[&str]); 16] = [
                 (
                     "an unknown environment",
                     |spec| spec["environment"] = json!("qa"),
@@ -44,6 +44,60 @@ async fn wrong_objects_are_refused_by_the_api_server() {
                     "min above max",
                     |spec| spec["consumers"][0]["replicas"] = json!({"min": 5, "max": 2}),
                     &["spec.consumers[0].replicas", "min: must not be more than"],
+                ),
+                (
+                    "a variable of the environment contract",
+                    |spec| spec["consumers"][0]["env"] = json!([{"name": "DI_KAFKA_PASSWORD", "value": "x"}]),
+                    &["spec.consumers[0].env[0].name", "belongs to the environment contract"],
+                ),
+                (
+                    "a variable with two values",
+                    |spec| {
+                        let from = json!({"secretKeyRef": {"name": "s", "key": "k"}});
+                        spec["consumers"][0]["env"] = json!([{"name": "A", "value": "x", "valueFrom": from}]);
+                    },
+                    &["spec.consumers[0].env[0]", "either value or valueFrom"],
+                ),
+                (
+                    "a variable from nowhere",
+                    |spec| spec["consumers"][0]["env"] = json!([{"name": "A", "valueFrom": {}}]),
+                    &[
+                        "spec.consumers[0].env[0].valueFrom",
+                        "exactly one of secretKeyRef and configMapKeyRef",
+                    ],
+                ),
+                (
+                    "a label of the operator",
+                    |spec| spec["consumers"][0]["pod"] = json!({"labels": {"syncpipeline.dev/pipeline": "other"}}),
+                    &["spec.consumers[0].pod.labels", "are the operator's own"],
+                ),
+                (
+                    "root that may not be root",
+                    |spec| spec["consumers"][0]["pod"] = json!({"securityContext": {"runAsUser": 0}}),
+                    &[
+                        "spec.consumers[0].pod.securityContext",
+                        "user 0 needs runAsNonRoot: false",
+                    ],
+                ),
+                (
+                    "a path of a probe that asks none",
+                    |spec| spec["consumers"][0]["probes"] = json!({"type": "Tcp", "livenessPath": "/alive"}),
+                    &["spec.consumers[0].probes", "paths belong to type Http only"],
+                ),
+                (
+                    "a network that is none",
+                    |spec| spec["networkPolicy"] = json!({"egressCIDRs": ["everywhere"]}),
+                    &["spec.networkPolicy.egressCIDRs[0]", "everywhere"],
+                ),
+                (
+                    "an unknown deletion policy",
+                    |spec| spec["topics"] = json!([{"name": "sms_batched", "deletionPolicy": "Forget"}]),
+                    &["spec.topics[0].deletionPolicy", "Forget"],
+                ),
+                (
+                    "a topic twice",
+                    |spec| spec["topics"] = json!([{"name": "a"}, {"name": "a"}]),
+                    &["spec.topics[1]", "Duplicate value"],
                 ),
                 (
                     "an unknown region",

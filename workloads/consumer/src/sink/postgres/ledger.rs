@@ -61,6 +61,27 @@ impl Postgres {
             .collect())
     }
 
+    /// Which of these topics the ledger knows by name, under whatever id.
+    pub async fn known_topics(
+        &self,
+        key: &LedgerKey,
+        names: &BTreeSet<String>,
+    ) -> Result<BTreeSet<String>, StoreError> {
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let rows: Vec<(String,)> = bounded(
+            READ_TIMEOUT,
+            sqlx::query_as(
+                "SELECT DISTINCT topic FROM ledger WHERE cluster_id = $1 AND group_id = $2 AND topic = ANY($3)",
+            )
+            .bind(&*key.cluster)
+            .bind(&key.group)
+            .bind(names)
+            .fetch_all(&self.pool),
+        )
+        .await?;
+        Ok(rows.into_iter().map(|(topic,)| topic).collect())
+    }
+
     /// Creates rows for partitions that the ledger does not know. What another reader created first stays.
     pub async fn create_ledger(&self, key: &LedgerKey, starts: &BTreeMap<Partition, i64>) -> Result<(), StoreError> {
         let names: Vec<&str> = starts.keys().map(|partition| partition.topic.name.as_str()).collect();
