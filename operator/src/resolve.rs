@@ -1,12 +1,17 @@
 //! What a SyncPipeline refers to: Secrets, read from the API server.
 
+mod pem;
+
+use std::sync::Arc;
+
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use crate::api::spec::CredentialsSecret;
+use crate::api::spec::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, KafkaSecurity};
 use crate::api::{SyncPipeline, SyncPipelineSpec};
 use crate::kafka::Connection;
+use crate::kafka::tls::{ClientCertificate, Tls};
 use crate::plan::SecretDigests;
 
 /// What the references stand for.
@@ -45,6 +50,20 @@ pub enum ResolveError {
         /// The missing key.
         key: String,
     },
+    /// A key of the Secret holds something else than what is wanted.
+    #[error("{field}: key {key} of Secret {name} in namespace {namespace} {problem}")]
+    SecretInvalid {
+        /// Field with the reference.
+        field: &'static str,
+        /// Name of the Secret.
+        name: String,
+        /// Namespace.
+        namespace: String,
+        /// The key.
+        key: String,
+        /// What is wrong with its value; never the value.
+        problem: String,
+    },
     /// The API server did not answer.
     #[error("{field}: cannot read Secret {name}: {source}")]
     SecretUnreadable {
@@ -63,6 +82,7 @@ impl ResolveError {
         match self {
             ResolveError::SecretMissing { .. } => "SecretMissing",
             ResolveError::SecretKeyMissing { .. } => "SecretKeyMissing",
+            ResolveError::SecretInvalid { .. } => "SecretInvalid",
             ResolveError::SecretUnreadable { .. } => "SecretUnreadable",
         }
     }
@@ -70,17 +90,60 @@ impl ResolveError {
 
 /// Names of the Secrets that a spec refers to.
 pub fn secrets_of(spec: &SyncPipelineSpec) -> Vec<&str> {
-    let sasl = spec.kafka.security.as_ref().and_then(|security| security.sasl.as_ref());
-    let references = [
+    let security = spec.kafka.security.as_ref();
+    let sasl = security.and_then(|security| security.sasl.as_ref());
+    let tls = security.and_then(|security| security.tls.as_ref());
+    let credentials = [
         sasl.map(|sasl| &sasl.credentials_secret_ref),
         spec.postgres.as_ref().map(|postgres| &postgres.credentials_secret_ref),
         spec.mongodb.as_ref().map(|mongodb| &mongodb.credentials_secret_ref),
     ];
-    references
+    let authorities = tls.and_then(|tls| tls.ca_secret_ref.as_ref());
+    let client = tls.and_then(|tls| tls.client_cert_secret_ref.as_ref());
+    credentials
         .into_iter()
         .flatten()
         .map(|reference| reference.name.as_str())
+        .chain(authorities.map(|reference| reference.name.as_str()))
+        .chain(client.map(|reference| reference.name.as_str()))
         .collect()
+}
+
+/// Reads every Secret that `object` refers to.
+pub async fn resolve(client: &Client, object: &SyncPipeline) -> Result<Resolved, ResolveError> {
+    let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
+    let secrets = Secrets {
+        api: Api::namespaced(client.clone(), &namespace),
+        namespace,
+    };
+    let spec = &object.spec;
+    let mut digests = SecretDigests::default();
+    let mut kafka = Connection {
+        bootstrap_servers: spec.kafka.bootstrap_servers.join(","),
+        sasl: None,
+        tls: None,
+    };
+    if let Some(security) = &spec.kafka.security {
+        if let Some(sasl) = &security.sasl {
+            let field = "spec.kafka.security.sasl.credentialsSecretRef";
+            let credentials = secrets.credentials(field, &sasl.credentials_secret_ref).await?;
+            kafka.sasl = Some((sasl.mechanism.into(), credentials.username, credentials.password));
+            digests.kafka = credentials.digest;
+        }
+        kafka.tls = secrets.tls(security).await?;
+        digests.kafka += &kafka.tls.as_ref().map(digest_of_material).unwrap_or_default();
+    }
+    if let Some(postgres) = &spec.postgres {
+        let field = "spec.postgres.credentialsSecretRef";
+        let credentials = secrets.credentials(field, &postgres.credentials_secret_ref).await?;
+        digests.postgres = credentials.digest;
+    }
+    if let Some(mongodb) = &spec.mongodb {
+        let field = "spec.mongodb.credentialsSecretRef";
+        let credentials = secrets.credentials(field, &mongodb.credentials_secret_ref).await?;
+        digests.mongodb = credentials.digest;
+    }
+    Ok(Resolved { kafka, digests })
 }
 
 struct Credentials {
@@ -89,83 +152,208 @@ struct Credentials {
     digest: String,
 }
 
-/// Reads every Secret that `object` refers to.
-pub async fn resolve(client: &Client, object: &SyncPipeline) -> Result<Resolved, ResolveError> {
-    let namespace = object.namespace().unwrap_or_else(|| "default".to_owned());
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &namespace);
-    let spec = &object.spec;
-    let mut digests = SecretDigests::default();
-    let mut kafka = Connection {
-        bootstrap_servers: spec.kafka.bootstrap_servers.join(","),
-        sasl: None,
-    };
-    if let Some(sasl) = spec.kafka.security.as_ref().and_then(|security| security.sasl.as_ref()) {
-        let field = "spec.kafka.security.sasl.credentialsSecretRef";
-        let credentials = read(&secrets, &namespace, field, &sasl.credentials_secret_ref).await?;
-        kafka.sasl = Some((sasl.mechanism.into(), credentials.username, credentials.password));
-        digests.kafka = credentials.digest;
-    }
-    if let Some(postgres) = &spec.postgres {
-        let field = "spec.postgres.credentialsSecretRef";
-        digests.postgres = read(&secrets, &namespace, field, &postgres.credentials_secret_ref)
-            .await?
-            .digest;
-    }
-    if let Some(mongodb) = &spec.mongodb {
-        let field = "spec.mongodb.credentialsSecretRef";
-        digests.mongodb = read(&secrets, &namespace, field, &mongodb.credentials_secret_ref)
-            .await?
-            .digest;
-    }
-    Ok(Resolved { kafka, digests })
+/// The Secrets of one namespace.
+struct Secrets {
+    api: Api<Secret>,
+    namespace: String,
 }
 
-async fn read(
-    secrets: &Api<Secret>,
-    namespace: &str,
+impl Secrets {
+    async fn credentials(
+        &self,
+        field: &'static str,
+        reference: &CredentialsSecret,
+    ) -> Result<Credentials, ResolveError> {
+        let keys = [&reference.username_key, &reference.password_key];
+        let found = self.find(field, &reference.name, &keys).await?;
+        Ok(Credentials {
+            username: found.text(keys[0])?,
+            password: found.text(keys[1])?,
+            digest: digest_of_version(&found.secret),
+        })
+    }
+
+    async fn tls(&self, security: &KafkaSecurity) -> Result<Option<Tls>, ResolveError> {
+        if !security.protocol.uses_tls() {
+            return Ok(None);
+        }
+        let mut tls = Tls::default();
+        if let Some(settings) = &security.tls {
+            if let Some(reference) = &settings.ca_secret_ref {
+                tls.authorities = Some(self.authorities(reference).await?);
+            }
+            if let Some(reference) = &settings.client_cert_secret_ref {
+                tls.client = Some(self.client_certificate(reference).await?);
+            }
+        }
+        Ok(Some(tls))
+    }
+
+    async fn authorities(&self, reference: &AuthoritySecret) -> Result<Arc<str>, ResolveError> {
+        let field = "spec.kafka.security.tls.caSecretRef";
+        let found = self.find(field, &reference.name, &[&reference.key]).await?;
+        let authorities = found.text(&reference.key)?;
+        pem::check_authorities(&authorities).map_err(|problem| found.invalid(&reference.key, problem))?;
+        Ok(authorities.into())
+    }
+
+    async fn client_certificate(&self, reference: &ClientCertificateSecret) -> Result<ClientCertificate, ResolveError> {
+        let field = "spec.kafka.security.tls.clientCertSecretRef";
+        let keys = [&reference.certificate_key, &reference.private_key_key];
+        let found = self.find(field, &reference.name, &keys).await?;
+        let (certificate, key) = (found.text(keys[0])?, found.text(keys[1])?);
+        pem::check_client(&certificate, &key).map_err(|problem| match problem {
+            pem::ClientProblem::Certificate(problem) => found.invalid(keys[0], problem),
+            pem::ClientProblem::Key(problem) => found.invalid(keys[1], problem),
+        })?;
+        Ok(ClientCertificate {
+            certificate: certificate.into(),
+            key: key.into(),
+        })
+    }
+
+    async fn find(&self, field: &'static str, name: &str, keys: &[&String]) -> Result<Found, ResolveError> {
+        let secret = match self.api.get_opt(name).await {
+            Ok(Some(secret)) => secret,
+            Ok(None) => {
+                let keys: Vec<&str> = keys.iter().map(|key| key.as_str()).collect();
+                return Err(ResolveError::SecretMissing {
+                    field,
+                    name: name.to_owned(),
+                    namespace: self.namespace.clone(),
+                    keys: keys.join(" and "),
+                });
+            }
+            Err(source) => {
+                return Err(ResolveError::SecretUnreadable {
+                    field,
+                    name: name.to_owned(),
+                    source: Box::new(source),
+                });
+            }
+        };
+        Ok(Found {
+            field,
+            name: name.to_owned(),
+            namespace: self.namespace.clone(),
+            secret,
+        })
+    }
+}
+
+/// A Secret, and the field that refers to it.
+struct Found {
     field: &'static str,
-    reference: &CredentialsSecret,
-) -> Result<Credentials, ResolveError> {
-    let (name, namespace) = (reference.name.clone(), namespace.to_owned());
-    let secret = match secrets.get_opt(&name).await {
-        Ok(Some(secret)) => secret,
-        Ok(None) => {
-            let keys = format!("{} and {}", reference.username_key, reference.password_key);
-            return Err(ResolveError::SecretMissing {
-                field,
-                name,
-                namespace,
-                keys,
-            });
-        }
-        Err(source) => {
-            return Err(ResolveError::SecretUnreadable {
-                field,
-                name,
-                source: Box::new(source),
-            });
-        }
-    };
-    let value = |key: &String| {
-        let found = secret.data.as_ref().and_then(|data| data.get(key));
+    name: String,
+    namespace: String,
+    secret: Secret,
+}
+
+impl Found {
+    fn text(&self, key: &str) -> Result<String, ResolveError> {
+        let found = self.secret.data.as_ref().and_then(|data| data.get(key));
         found
             .and_then(|value| String::from_utf8(value.0.clone()).ok())
             .ok_or_else(|| ResolveError::SecretKeyMissing {
-                field,
-                name: name.clone(),
-                namespace: namespace.clone(),
-                key: key.clone(),
+                field: self.field,
+                name: self.name.clone(),
+                namespace: self.namespace.clone(),
+                key: key.to_owned(),
             })
-    };
-    // Of the Secret's version and not of its content: a digest of a weak password would give it away.
+    }
+
+    fn invalid(&self, key: &str, problem: impl Into<String>) -> ResolveError {
+        ResolveError::SecretInvalid {
+            field: self.field,
+            name: self.name.clone(),
+            namespace: self.namespace.clone(),
+            key: key.to_owned(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Of the Secret's version and not of its content: a digest of a weak password would give it away.
+fn digest_of_version(secret: &Secret) -> String {
     let version = format!(
         "{}/{}",
         secret.uid().unwrap_or_default(),
         secret.resource_version().unwrap_or_default()
     );
-    Ok(Credentials {
-        username: value(&reference.username_key)?,
-        password: value(&reference.password_key)?,
-        digest: hex::encode(&Sha256::digest(version.as_bytes())[..8]),
-    })
+    digest([version.as_str()])
+}
+
+/// Of the content, which nobody can guess: tools that issue certificates touch their Secrets without changing them,
+/// and that must not roll pods. Empty where there is none.
+fn digest_of_material(tls: &Tls) -> String {
+    let client = tls
+        .client
+        .iter()
+        .flat_map(|client| [&*client.certificate, &*client.key]);
+    let mut material = tls.authorities.as_deref().into_iter().chain(client).peekable();
+    if material.peek().is_none() {
+        return String::new();
+    }
+    digest(material)
+}
+
+fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    let mut digest = Sha256::new();
+    for part in parts {
+        digest.update(part);
+    }
+    hex::encode(&digest.finalize()[..8])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tls(authorities: &str, client: Option<(&str, &str)>) -> Tls {
+        Tls {
+            authorities: Some(authorities.into()),
+            client: client.map(|(certificate, key)| ClientCertificate {
+                certificate: certificate.into(),
+                key: key.into(),
+            }),
+        }
+    }
+
+    #[test]
+    fn any_change_of_the_material_changes_the_digest_and_nothing_else_does() {
+        let digests = [
+            Tls::default(),
+            tls("a", None),
+            tls("b", None),
+            tls("a", Some(("c", "k"))),
+            tls("a", Some(("c", "l"))),
+            tls("a", Some(("d", "k"))),
+        ]
+        .map(|tls| digest_of_material(&tls));
+        assert_eq!(digests[0], "", "public authorities alone are no material");
+        let different: std::collections::BTreeSet<&String> = digests.iter().collect();
+        assert_eq!(different.len(), digests.len(), "{digests:?}");
+        assert_eq!(digest_of_material(&tls("a", None)), digests[1]);
+    }
+
+    #[test]
+    fn an_error_names_field_secret_and_key_and_not_the_value() {
+        let found = Found {
+            field: "spec.kafka.security.tls.caSecretRef",
+            name: "kafka-ca".to_owned(),
+            namespace: "demo".to_owned(),
+            secret: Secret::default(),
+        };
+        let missing = found.text("ca.crt").unwrap_err();
+        assert_eq!(
+            missing.to_string(),
+            "spec.kafka.security.tls.caSecretRef: Secret kafka-ca in namespace demo has no key ca.crt"
+        );
+        let invalid = found.invalid("ca.crt", "holds no certificate in PEM");
+        assert_eq!(invalid.reason(), "SecretInvalid");
+        assert_eq!(
+            invalid.to_string(),
+            "spec.kafka.security.tls.caSecretRef: key ca.crt of Secret kafka-ca in namespace demo holds no certificate in PEM"
+        );
+    }
 }

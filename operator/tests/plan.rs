@@ -1,8 +1,10 @@
 //! Every example's plan, as a snapshot: `cargo insta review` shows what a change does to users' clusters.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its own functions too")]
 
+use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use operator::api::SyncPipeline;
+use operator::api::spec::{AuthoritySecret, ClientCertificateSecret, KafkaTls, SecurityProtocol};
 use operator::plan::{SecretDigests, Settings, plan};
 use operator::{manifest, validate};
 
@@ -14,14 +16,21 @@ fn settings() -> Settings {
     }
 }
 
-fn planned(example: &str) -> operator::plan::Plan {
-    let path = format!("{}/../examples/{example}.yaml", env!("CARGO_MANIFEST_DIR"));
-    let object: SyncPipeline = manifest::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+fn example(name: &str) -> SyncPipeline {
+    let path = format!("{}/../examples/{name}.yaml", env!("CARGO_MANIFEST_DIR"));
+    manifest::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn planned(name: &str) -> operator::plan::Plan {
+    planned_of(&example(name))
+}
+
+fn planned_of(object: &SyncPipeline) -> operator::plan::Plan {
     let settings = settings();
     let owner = OwnerReference {
         api_version: "syncpipeline.dev/v1alpha1".into(),
         kind: "SyncPipeline".into(),
-        name: example.into(),
+        name: object.metadata.name.clone().unwrap(),
         uid: "00000000-0000-0000-0000-000000000001".into(),
         controller: Some(true),
         block_owner_deletion: Some(true),
@@ -31,7 +40,7 @@ fn planned(example: &str) -> operator::plan::Plan {
         postgres: "p1".into(),
         mongodb: "m1".into(),
     };
-    plan(&validate::validate(&object).unwrap(), &settings, &owner, &digests)
+    plan(&validate::validate(object).unwrap(), &settings, &owner, &digests)
 }
 
 #[test]
@@ -41,16 +50,55 @@ fn mobileforge() {
     insta::assert_debug_snapshot!("mobileforge-topics", plan.topics);
 }
 
+/// The variables of a Deployment's only container.
+fn environment(plan: &operator::plan::Plan, deployment: &str) -> Vec<EnvVar> {
+    let mut found = plan.deployments.iter();
+    let found = found.find(|found| found.metadata.name.as_deref() == Some(deployment));
+    let pod = found.unwrap().spec.template.spec.clone().unwrap();
+    pod.containers
+        .into_iter()
+        .flat_map(|container| container.env.unwrap())
+        .collect()
+}
+
+/// The example over SASL_SSL, with an authority and a client certificate of its own.
+fn over_tls() -> SyncPipeline {
+    let mut object = example("mobileforge");
+    let security = object.spec.kafka.security.as_mut().unwrap();
+    security.protocol = SecurityProtocol::SaslSsl;
+    security.tls = Some(KafkaTls {
+        ca_secret_ref: Some(AuthoritySecret {
+            name: "kafka-ca".into(),
+            key: "ca.crt".into(),
+        }),
+        client_cert_secret_ref: Some(ClientCertificateSecret {
+            name: "kafka-client".into(),
+            certificate_key: "user.crt".into(),
+            private_key_key: "user.key".into(),
+        }),
+    });
+    object
+}
+
+#[test]
+fn certificates_reach_producer_and_consumer() {
+    let plan = planned_of(&over_tls());
+    insta::assert_yaml_snapshot!("tls-producer", environment(&plan, "mobileforge-producer"));
+    insta::assert_yaml_snapshot!("tls-consumer", environment(&plan, "mobileforge-sms"));
+}
+
 #[test]
 fn no_object_holds_a_secret_and_every_credential_is_a_reference() {
-    for deployment in planned("mobileforge").deployments {
+    for deployment in planned_of(&over_tls()).deployments {
         let pod = deployment.spec.template.spec.unwrap();
         for var in pod
             .containers
             .iter()
             .flat_map(|container| container.env.iter().flatten())
         {
-            let credential = var.name.ends_with("_PASSWORD") || var.name.ends_with("_USERNAME");
+            let credential = ["_PASSWORD", "_USERNAME", "_PEM"]
+                .iter()
+                .any(|end| var.name.ends_with(end));
             assert_eq!(
                 credential,
                 var.value_from
@@ -66,8 +114,7 @@ fn no_object_holds_a_secret_and_every_credential_is_a_reference() {
 #[test]
 fn a_changed_password_rolls_only_the_pods_that_use_it() {
     let annotation = |digests: &SecretDigests| -> Vec<String> {
-        let path = format!("{}/../examples/mobileforge.yaml", env!("CARGO_MANIFEST_DIR"));
-        let object: SyncPipeline = manifest::parse(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let object = example("mobileforge");
         let settings = Settings {
             producer_image: "p".into(),
             consumer_image: "c".into(),

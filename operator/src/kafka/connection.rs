@@ -1,16 +1,14 @@
-//! Connections to Kafka clusters, shared by all pipelines that use the same one.
+//! A connection to a Kafka cluster: where it is, who we are there, and what goes wrong.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use krafka::Kafka;
 use krafka::admin::AdminClient;
 use krafka::auth::AuthConfig;
 use krafka::error::KrafkaError;
-use tokio::sync::Mutex;
 
+use super::tls::{self, Tls};
 use crate::api::spec::SaslMechanism;
 
 /// How long one call to a cluster may take.
@@ -22,8 +20,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub struct Connection {
     /// Bootstrap servers, separated by commas.
     pub bootstrap_servers: String,
-    /// Mechanism, user name and password; absent for plain text.
+    /// Mechanism, user name and password; absent without a password.
     pub sasl: Option<(Mechanism, String, String)>,
+    /// Certificates; absent without encryption.
+    pub tls: Option<Tls>,
 }
 
 /// [`SaslMechanism`] as part of a map's key.
@@ -46,12 +46,13 @@ impl From<SaslMechanism> for Mechanism {
 }
 
 impl fmt::Debug for Connection {
-    /// Without the password.
+    /// Without password and private key.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let user = self.sasl.as_ref().map(|(mechanism, user, _)| (mechanism, user));
         f.debug_struct("Connection")
             .field("bootstrap_servers", &self.bootstrap_servers)
             .field("sasl", &user)
+            .field("tls", &self.tls)
             .finish()
     }
 }
@@ -76,6 +77,16 @@ pub enum KafkaError {
         bootstrap_servers: String,
         /// What the client says.
         problem: String,
+    },
+    /// One side did not accept the other's certificate, or the other side does not speak TLS.
+    #[error("TLS with {bootstrap_servers} failed: {problem}; {advice}")]
+    KafkaTlsFailed {
+        /// Bootstrap servers.
+        bootstrap_servers: String,
+        /// What the client says.
+        problem: String,
+        /// What to check.
+        advice: &'static str,
     },
     /// Fewer brokers than copies, outside `dev`.
     #[error(
@@ -106,6 +117,7 @@ impl KafkaError {
         match self {
             KafkaError::KafkaUnreachable { .. } => "KafkaUnreachable",
             KafkaError::KafkaAuthenticationFailed { .. } => "KafkaAuthenticationFailed",
+            KafkaError::KafkaTlsFailed { .. } => "KafkaTlsFailed",
             KafkaError::NotEnoughBrokers { .. } => "NotEnoughBrokers",
             KafkaError::TopicRefused { .. } => "TopicRefused",
         }
@@ -116,46 +128,67 @@ impl KafkaError {
 #[derive(Debug)]
 pub struct Cluster {
     pub(super) admin: AdminClient,
-    bootstrap_servers: String,
+    connection: Connection,
 }
 
 impl Cluster {
-    async fn connect(connection: &Connection) -> Result<Cluster, KafkaError> {
+    pub(super) async fn connect(connection: &Connection) -> Result<Cluster, KafkaError> {
         let mut builder = Kafka::builder(connection.bootstrap_servers.clone())
             .client_id("syncpipeline-operator")
             .request_timeout(CALL_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .metadata_max_age(Duration::from_secs(30));
-        if let Some((mechanism, user, password)) = &connection.sasl {
-            let make = match mechanism {
-                Mechanism::Plain => AuthConfig::sasl_plain,
-                Mechanism::ScramSha256 => AuthConfig::sasl_scram_sha256,
-                Mechanism::ScramSha512 => AuthConfig::sasl_scram_sha512,
-            };
-            builder = builder.security(make(user.clone(), password.clone()));
+        if let Some(security) = connection.security() {
+            builder = builder.security(security);
         }
-        let bootstrap_servers = connection.bootstrap_servers.clone();
         let connecting = tokio::time::timeout(2 * CALL_TIMEOUT, builder.connect());
         match connecting.await {
             Ok(Ok(kafka)) => Ok(Cluster {
                 admin: kafka.admin(),
-                bootstrap_servers,
+                connection: connection.clone(),
             }),
-            Ok(Err(error)) => Err(classify(&bootstrap_servers, error)),
+            Ok(Err(error)) => Err(classify(connection, &error)),
             Err(_) => Err(KafkaError::KafkaUnreachable {
-                bootstrap_servers,
+                bootstrap_servers: connection.bootstrap_servers.clone(),
                 problem: format!("no answer within {} s", 2 * CALL_TIMEOUT.as_secs()),
             }),
         }
     }
 
     pub(super) fn error(&self, error: KrafkaError) -> KafkaError {
-        classify(&self.bootstrap_servers, error)
+        classify(&self.connection, &error)
     }
 }
 
-fn classify(bootstrap_servers: &str, error: KrafkaError) -> KafkaError {
-    let bootstrap_servers = bootstrap_servers.to_owned();
+impl Connection {
+    /// As the client takes it; nothing for plain text without a password.
+    fn security(&self) -> Option<AuthConfig> {
+        let tls = self.tls.as_ref().map(Tls::config);
+        let Some((mechanism, user, password)) = &self.sasl else {
+            return tls.map(AuthConfig::ssl);
+        };
+        let make = match mechanism {
+            Mechanism::Plain => AuthConfig::sasl_plain,
+            Mechanism::ScramSha256 => AuthConfig::sasl_scram_sha256,
+            Mechanism::ScramSha512 => AuthConfig::sasl_scram_sha512,
+        };
+        let sasl = make(user.clone(), password.clone());
+        Some(match tls {
+            Some(tls) => sasl.with_tls(tls),
+            None => sasl,
+        })
+    }
+}
+
+fn classify(connection: &Connection, error: &KrafkaError) -> KafkaError {
+    let bootstrap_servers = connection.bootstrap_servers.clone();
+    if let (Some(tls), Some(failure)) = (&connection.tls, tls::failure(error)) {
+        return KafkaError::KafkaTlsFailed {
+            bootstrap_servers,
+            problem: failure.to_string(),
+            advice: tls.advice(failure),
+        };
+    }
     let problem = error.to_string();
     match error {
         KrafkaError::Auth { .. } => KafkaError::KafkaAuthenticationFailed {
@@ -169,31 +202,56 @@ fn classify(bootstrap_servers: &str, error: KrafkaError) -> KafkaError {
     }
 }
 
-/// The clusters in use.
-#[derive(Debug, Default)]
-pub struct Clusters {
-    open: Mutex<HashMap<Connection, Arc<Cluster>>>,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krafka::auth::SecurityProtocol;
 
-impl Clusters {
-    /// The cluster of `connection`, connected on first use.
-    pub async fn get(&self, connection: &Connection) -> Result<Arc<Cluster>, KafkaError> {
-        if let Some(cluster) = self.open.lock().await.get(connection) {
-            return Ok(cluster.clone());
+    fn connection(sasl: Option<Mechanism>, tls: Option<Tls>) -> Connection {
+        Connection {
+            bootstrap_servers: "kafka:9092".to_owned(),
+            sasl: sasl.map(|mechanism| (mechanism, "user".to_owned(), "hidden".to_owned())),
+            tls,
         }
-        // Not under the lock: an unreachable cluster must not hold up the pipelines of another.
-        let cluster = Arc::new(Cluster::connect(connection).await?);
-        Ok(self
-            .open
-            .lock()
-            .await
-            .entry(connection.clone())
-            .or_insert(cluster)
-            .clone())
     }
 
-    /// Forgets a cluster, so that the next use connects anew.
-    pub async fn forget(&self, connection: &Connection) {
-        self.open.lock().await.remove(connection);
+    #[test]
+    fn password_and_encryption_make_the_protocol() {
+        let protocol = |sasl, tls| {
+            let security = connection(sasl, tls).security();
+            security.map(|security| security.security_protocol().clone())
+        };
+        let (scram, tls) = (Some(Mechanism::ScramSha512), Some(Tls::default()));
+        assert_eq!(protocol(None, None), None);
+        assert_eq!(protocol(scram, None), Some(SecurityProtocol::SaslPlaintext));
+        assert_eq!(protocol(None, tls.clone()), Some(SecurityProtocol::Ssl));
+        assert_eq!(protocol(scram, tls), Some(SecurityProtocol::SaslSsl));
+    }
+
+    #[test]
+    fn a_refused_password_and_a_refused_certificate_are_told_apart() {
+        let over_tls = connection(Some(Mechanism::Plain), Some(Tls::default()));
+        let handshake = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let handshake = std::io::Error::new(std::io::ErrorKind::InvalidData, handshake);
+        let cases = [
+            (
+                KrafkaError::auth("SASL authentication failed"),
+                "KafkaAuthenticationFailed",
+            ),
+            (
+                KrafkaError::auth_with_source("TLS handshake failed", handshake),
+                "KafkaTlsFailed",
+            ),
+            (KrafkaError::timeout("connect"), "KafkaUnreachable"),
+        ];
+        for (error, reason) in cases {
+            assert_eq!(classify(&over_tls, &error).reason(), reason, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_password_is_never_shown() {
+        let shown = format!("{:?}", connection(Some(Mechanism::Plain), None));
+        assert!(shown.contains("user") && !shown.contains("hidden"), "{shown}");
     }
 }

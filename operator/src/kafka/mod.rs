@@ -1,15 +1,19 @@
 //! The only place that talks to Kafka.
 //!
-//! - [`connection`]: where a cluster is and who we are there; one client for each, shared
+//! - [`connection`]: where a cluster is and who we are there; [`clusters`]: one client for each, shared
+//! - [`tls`]: certificates, and what a failed handshake means
 //! - [`topics`]: topics as planned → topics as they are; [`drift`]: what to change, decided without I/O
 //! - [`offsets`]: what the groups have read and what there is to read
 //!
 //! The client is `krafka`: it has the calls for other groups' offsets, and rotates identities. It is used
 //! nowhere else in the operator.
 
+pub mod clusters;
 pub mod connection;
 pub mod drift;
 pub mod offsets;
+pub mod tls;
 pub mod topics;
 
-pub use connection::{Cluster, Clusters, Connection, KafkaError};
+pub use clusters::Clusters;
+pub use connection::{Cluster, Connection, KafkaError};

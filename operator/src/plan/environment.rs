@@ -3,7 +3,7 @@
 use contract::env;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 
-use crate::api::spec::{CredentialsSecret, Kafka, Mongodb, Postgres, SecurityProtocol};
+use crate::api::spec::{CredentialsSecret, Kafka, KafkaTls, Mongodb, Postgres};
 use crate::validate::{Consumer, Pipeline, Producer};
 
 /// Variables of a producer.
@@ -40,11 +40,7 @@ fn kafka(kafka: &Kafka) -> Vec<EnvVar> {
         vars.push(plain(env::KAFKA_TOPIC_PREFIX, &kafka.topic_prefix));
     }
     let Some(security) = &kafka.security else { return vars };
-    let protocol = match security.protocol {
-        SecurityProtocol::Plaintext => "PLAINTEXT",
-        SecurityProtocol::SaslPlaintext => "SASL_PLAINTEXT",
-    };
-    vars.push(plain(env::KAFKA_SECURITY_PROTOCOL, protocol));
+    vars.push(plain(env::KAFKA_SECURITY_PROTOCOL, security.protocol.name()));
     if let Some(sasl) = &security.sasl {
         vars.push(plain(env::KAFKA_SASL_MECHANISM, sasl.mechanism.name()));
         vars.extend(credentials(
@@ -52,6 +48,21 @@ fn kafka(kafka: &Kafka) -> Vec<EnvVar> {
             env::KAFKA_USERNAME,
             env::KAFKA_PASSWORD,
         ));
+    }
+    vars.extend(security.tls.iter().flat_map(kafka_tls));
+    vars
+}
+
+fn kafka_tls(tls: &KafkaTls) -> Vec<EnvVar> {
+    let mut vars = Vec::new();
+    if let Some(secret) = &tls.ca_secret_ref {
+        vars.push(from_secret(env::KAFKA_SSL_CA_PEM, &secret.name, &secret.key));
+    }
+    if let Some(secret) = &tls.client_cert_secret_ref {
+        vars.extend([
+            from_secret(env::KAFKA_SSL_CERTIFICATE_PEM, &secret.name, &secret.certificate_key),
+            from_secret(env::KAFKA_SSL_KEY_PEM, &secret.name, &secret.private_key_key),
+        ]);
     }
     vars
 }
@@ -106,18 +117,25 @@ fn plain(name: &str, value: impl Into<String>) -> EnvVar {
     }
 }
 
-/// User name and password reach a pod by reference only.
 fn credentials(secret: &CredentialsSecret, username: &str, password: &str) -> [EnvVar; 2] {
-    [(username, &secret.username_key), (password, &secret.password_key)].map(|(name, key)| EnvVar {
+    [
+        from_secret(username, &secret.name, &secret.username_key),
+        from_secret(password, &secret.name, &secret.password_key),
+    ]
+}
+
+/// What a Secret holds reaches a pod by reference only.
+fn from_secret(name: &str, secret: &str, key: &str) -> EnvVar {
+    EnvVar {
         name: name.to_owned(),
         value: None,
         value_from: Some(EnvVarSource {
             secret_key_ref: Some(SecretKeySelector {
-                name: secret.name.clone(),
-                key: key.clone(),
+                name: secret.to_owned(),
+                key: key.to_owned(),
                 optional: None,
             }),
             ..EnvVarSource::default()
         }),
-    })
+    }
 }

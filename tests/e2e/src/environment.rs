@@ -64,13 +64,17 @@ impl Environment {
 
     /// Writes a Secret with credentials.
     pub async fn secret(&self, name: &str, username: &str, password: &str) -> Result<()> {
+        let credentials = [("username", username), ("password", password)];
+        self.secret_of(name, &credentials).await
+    }
+
+    /// Writes a Secret with these keys and values.
+    pub async fn secret_of(&self, name: &str, content: &[(&str, &str)]) -> Result<()> {
         let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+        let data = content.iter().map(|(key, value)| ((*key).to_owned(), bytes(value)));
         let secret = Secret {
             metadata: self.metadata(name),
-            data: Some(BTreeMap::from([
-                ("username".to_owned(), bytes(username)),
-                ("password".to_owned(), bytes(password)),
-            ])),
+            data: Some(data.collect()),
             ..Secret::default()
         };
         self.cluster.apply(&secret).await?;

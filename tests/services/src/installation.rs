@@ -7,7 +7,8 @@ use anyhow::{Context, Result, bail};
 use host::{ports, secret, state};
 use serde::{Deserialize, Serialize};
 
-use crate::{Kafka, Mongodb, Options, Postgres, Running, ferretdb, kafka, postgres};
+use crate::kafka::tls::{Listeners, Tls};
+use crate::{Kafka, KafkaTls, Mongodb, Options, Postgres, Running, ferretdb, kafka, postgres};
 
 /// The user of every service.
 const USERNAME: &str = "syncpipeline";
@@ -19,6 +20,8 @@ const MONGODB_DATABASE: &str = "sync_db";
 const FIRST_KAFKA_PORT: u16 = 19092;
 const FIRST_KAFKA_INTERNAL_PORT: u16 = 20092;
 const FIRST_KAFKA_CONTROLLER_PORT: u16 = 21092;
+const FIRST_KAFKA_TLS_PORT: u16 = 22092;
+const FIRST_KAFKA_MUTUAL_TLS_PORT: u16 = 23092;
 const FIRST_POSTGRES_PORT: u16 = 15432;
 const FIRST_FERRETDB_PORT: u16 = 27017;
 
@@ -30,6 +33,9 @@ pub(crate) struct Installation {
     pub(crate) kafka_cluster_id: String,
     pub(crate) kafka_password: String,
     pub(crate) brokers: Vec<Broker>,
+    /// None in a description that an earlier version wrote.
+    #[serde(default)]
+    pub(crate) kafka_tls: Option<Tls>,
     pub(crate) postgres: SocketAddr,
     pub(crate) postgres_password: String,
     pub(crate) ferretdb: SocketAddr,
@@ -56,6 +62,10 @@ impl Installation {
         let internals = free_addresses(loopback, FIRST_KAFKA_INTERNAL_PORT, options.brokers)?;
         let controllers = free_addresses(loopback, FIRST_KAFKA_CONTROLLER_PORT, options.brokers)?;
         let brokers = clients.into_iter().zip(internals).zip(controllers);
+        let scram = free_addresses(options.address, FIRST_KAFKA_TLS_PORT, options.brokers)?;
+        let mutual = free_addresses(options.address, FIRST_KAFKA_MUTUAL_TLS_PORT, options.brokers)?;
+        let listeners = scram.into_iter().zip(mutual);
+        let listeners = listeners.map(|(scram, mutual)| Listeners { scram, mutual }).collect();
         let address =
             |first| Ok::<_, anyhow::Error>((options.address, ports::free_from(options.address, first)?).into());
         let installation = Self {
@@ -69,6 +79,7 @@ impl Installation {
                     controller,
                 })
                 .collect(),
+            kafka_tls: Some(Tls::create(options.address, listeners)?),
             postgres: address(FIRST_POSTGRES_PORT)?,
             postgres_password: secret::password()?,
             ferretdb: address(FIRST_FERRETDB_PORT)?,
@@ -110,6 +121,12 @@ impl Installation {
                 brokers: self.brokers.iter().map(|broker| broker.client).collect(),
                 username: username.clone(),
                 password: self.kafka_password.clone(),
+                tls: self.kafka_tls.as_ref().map(|tls| KafkaTls {
+                    scram: tls.listeners.iter().map(|broker| broker.scram).collect(),
+                    mutual: tls.listeners.iter().map(|broker| broker.mutual).collect(),
+                    authority: tls.authority.clone(),
+                    client: tls.client.clone(),
+                }),
             },
             postgres: Postgres {
                 address: self.postgres,

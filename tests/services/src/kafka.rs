@@ -2,6 +2,7 @@
 
 mod probe;
 mod properties;
+pub(crate) mod tls;
 
 use std::fs;
 use std::path::{Path, PathBuf};

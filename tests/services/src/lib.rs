@@ -52,7 +52,7 @@ pub struct Running {
     pub mongodb: Mongodb,
 }
 
-/// How to reach Kafka: SASL_PLAINTEXT with SCRAM-SHA-512.
+/// How to reach Kafka: SASL_PLAINTEXT with SCRAM-SHA-512, or one of the listeners with TLS.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kafka {
     /// A client listener for each broker, in the order of [`kafka::kill9`]'s index.
@@ -61,6 +61,31 @@ pub struct Kafka {
     pub username: String,
     /// Password.
     pub password: String,
+    /// Listeners with TLS; none where the brokers came up before there were any.
+    #[serde(default)]
+    pub tls: Option<KafkaTls>,
+}
+
+/// How to reach Kafka with TLS. The brokers' certificate is for their address and for no host name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaTls {
+    /// SASL_SSL with SCRAM-SHA-512 and the password of [`Kafka`]: a listener for each broker.
+    pub scram: Vec<SocketAddr>,
+    /// SSL that requires a client certificate: a listener for each broker.
+    pub mutual: Vec<SocketAddr>,
+    /// Certificate of the authority that signs the brokers' and the client's, in PEM.
+    pub authority: String,
+    /// A client that the brokers know.
+    pub client: Certificate,
+}
+
+/// A certificate and its private key, both in PEM.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Certificate {
+    /// The certificate.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
 }
 
 /// How to reach PostgreSQL; the databases are [`postgres::DATABASES`], owned by this user.
@@ -185,7 +210,7 @@ impl fmt::Display for ServiceStatus {
     }
 }
 
-/// Passwords never reach a log, not even by way of `{:?}`.
+/// Passwords and private keys never reach a log, not even by way of `{:?}`.
 macro_rules! debug_without_password {
     ($type:ident, $($field:ident),+) => {
         impl fmt::Debug for $type {
@@ -198,6 +223,7 @@ macro_rules! debug_without_password {
 debug_without_password!(Kafka, brokers, username);
 debug_without_password!(Postgres, address, username);
 debug_without_password!(Mongodb, address, username, database);
+debug_without_password!(Certificate, certificate);
 
 /// One `up` or `down` at a time; the lock ends with the process that has it.
 fn lock() -> Result<File> {

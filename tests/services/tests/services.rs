@@ -168,6 +168,7 @@ fn life(brokers: usize) {
 
     runtime.block_on(async {
         kafka_round_trip(&running.kafka, "before").await;
+        every_listener_with_tls_leads_to_the_others(&running.kafka);
         postgres_accepts_its_user_only(&running.postgres).await;
         store_document(&running.mongodb, "before").await;
     });
@@ -230,8 +231,9 @@ fn pids() -> HashMap<String, i32> {
 
 /// Not among the arguments of a process, and not in a file that others can read.
 fn assert_no_secret_is_shown(running: &Running, pids: &HashMap<String, i32>) {
-    let secrets = [&running.kafka.password, &running.postgres.password];
-    assert!(secrets.iter().all(|secret| secret.len() == 32));
+    let passwords = [running.kafka.password.as_str(), &running.postgres.password];
+    assert!(passwords.iter().all(|password| password.len() == 32));
+    let secrets = [passwords[0], passwords[1], "PRIVATE KEY"];
     for (name, pid) in pids {
         let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap();
         assert!(
@@ -292,6 +294,38 @@ async fn kafka_round_trip(kafka: &Kafka, message: &str) {
         matches!(refused, rdkafka::error::KafkaError::MetadataFetch(_)),
         "{refused}"
     );
+}
+
+/// What a client learns on such a listener are the listeners of the same kind.
+fn every_listener_with_tls_leads_to_the_others(kafka: &Kafka) {
+    let tls = kafka.tls.as_ref().unwrap();
+    let ports_seen = |config: &ClientConfig| {
+        let client: BaseConsumer = config.create().unwrap();
+        let metadata = client.fetch_metadata(None, TIMEOUT).unwrap();
+        let mut ports: Vec<i32> = metadata.brokers().iter().map(|broker| broker.port()).collect();
+        ports.sort_unstable();
+        ports
+    };
+    let ports =
+        |listeners: &[SocketAddr]| -> Vec<i32> { listeners.iter().map(|listener| listener.port().into()).collect() };
+    for listener in &tls.scram {
+        let mut config = client(kafka, &kafka.password);
+        config
+            .set("bootstrap.servers", listener.to_string())
+            .set("security.protocol", "SASL_SSL")
+            .set("ssl.ca.pem", &tls.authority);
+        assert_eq!(ports_seen(&config), ports(&tls.scram));
+    }
+    for listener in &tls.mutual {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", listener.to_string())
+            .set("security.protocol", "SSL")
+            .set("ssl.ca.pem", &tls.authority)
+            .set("ssl.certificate.pem", &tls.client.certificate)
+            .set("ssl.key.pem", &tls.client.key);
+        assert_eq!(ports_seen(&config), ports(&tls.mutual));
+    }
 }
 
 fn read_topic(kafka: &Kafka, count: usize) -> Vec<String> {

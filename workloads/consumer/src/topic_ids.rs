@@ -6,10 +6,13 @@ use contract::{Source, env};
 use krafka::{
     Kafka,
     admin::{DescribeClusterOptions, DescribeTopicsOptions},
-    auth::AuthConfig,
+    auth::{AuthConfig, TlsConfig},
     error::{ErrorCode, KrafkaError},
 };
-use runtime::env::{Env, EnvError};
+use runtime::{
+    env::{Env, EnvError},
+    kafka::{Security, security::Mechanism},
+};
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
 use uuid::Uuid;
@@ -65,7 +68,7 @@ impl TopicIds {
     pub fn new(environment: &Env, topics: Vec<(String, Source)>) -> Result<TopicIds, EnvError> {
         Ok(TopicIds {
             brokers: environment.required_list(env::KAFKA_BROKER_ENDPOINT)?.join(","),
-            security: security(environment)?,
+            security: authentication(Security::from_env(environment)?),
             topics,
         })
     }
@@ -146,23 +149,54 @@ impl TopicIds {
     }
 }
 
-/// The same choices as [`runtime::kafka::client_config`], which has checked them.
-fn security(environment: &Env) -> Result<AuthConfig, EnvError> {
-    if environment
-        .optional(env::KAFKA_SECURITY_PROTOCOL)
-        .is_none_or(|protocol| protocol == "PLAINTEXT")
-    {
-        return Ok(AuthConfig::plaintext());
+/// What the environment says, as krafka takes it. Without authorities it trusts the public ones, too.
+fn authentication(security: Security) -> AuthConfig {
+    let tls = security.tls.map(|tls| {
+        let mut config = TlsConfig::new();
+        if let Some(authorities) = tls.authorities {
+            config = config.with_ca_cert_pem(authorities);
+        }
+        if let Some(client) = tls.client {
+            config = config.with_client_cert_pem(client.certificate, client.key.into_bytes());
+        }
+        config
+    });
+    let base = match security.sasl {
+        None => AuthConfig::plaintext(),
+        Some(sasl) => match sasl.mechanism {
+            Mechanism::Plain => AuthConfig::sasl_plain(sasl.username, sasl.password),
+            Mechanism::ScramSha256 => AuthConfig::sasl_scram_sha256(sasl.username, sasl.password),
+            Mechanism::ScramSha512 => AuthConfig::sasl_scram_sha512(sasl.username, sasl.password),
+        },
+    };
+    match tls {
+        Some(tls) => base.with_tls(tls),
+        None => base,
     }
-    let username = environment.required(env::KAFKA_USERNAME)?;
-    let password = environment.required(env::KAFKA_PASSWORD)?;
-    match environment.required(env::KAFKA_SASL_MECHANISM)?.as_str() {
-        "PLAIN" => Ok(AuthConfig::sasl_plain(username, password)),
-        "SCRAM-SHA-256" => Ok(AuthConfig::sasl_scram_sha256(username, password)),
-        "SCRAM-SHA-512" => Ok(AuthConfig::sasl_scram_sha512(username, password)),
-        _ => Err(EnvError::Wrong {
-            name: env::KAFKA_SASL_MECHANISM.to_owned(),
-            problem: "must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".to_owned(),
-        }),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krafka::auth::SecurityProtocol;
+
+    #[test]
+    fn the_protocol_is_the_one_of_the_environment() {
+        let cases = [
+            ("PLAINTEXT", SecurityProtocol::Plaintext),
+            ("SSL", SecurityProtocol::Ssl),
+            ("SASL_PLAINTEXT", SecurityProtocol::SaslPlaintext),
+            ("SASL_SSL", SecurityProtocol::SaslSsl),
+        ];
+        for (name, expected) in cases {
+            let environment = Env::from_pairs([
+                (env::KAFKA_SECURITY_PROTOCOL, name),
+                (env::KAFKA_SASL_MECHANISM, "SCRAM-SHA-512"),
+                (env::KAFKA_USERNAME, "user"),
+                (env::KAFKA_PASSWORD, "password"),
+            ]);
+            let security = Security::from_env(&environment).unwrap();
+            assert_eq!(authentication(security).security_protocol(), &expected);
+        }
     }
 }

@@ -20,7 +20,7 @@ pub const POSTGRES_MAX_POOL_SIZE: &str = "DI_POSTGRES_MAX_POOL_SIZE";
 
 /// Kafka bootstrap servers, `host:port`, separated by commas.
 pub const KAFKA_BROKER_ENDPOINT: &str = "DI_KAFKA_BROKER_ENDPOINT";
-/// `PLAINTEXT` (when unset) or `SASL_PLAINTEXT`.
+/// `PLAINTEXT` (when unset), `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
 pub const KAFKA_SECURITY_PROTOCOL: &str = "DI_KAFKA_SECURITY_PROTOCOL";
 /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
 pub const KAFKA_SASL_MECHANISM: &str = "DI_KAFKA_SASL_MECHANISM";
@@ -28,6 +28,12 @@ pub const KAFKA_SASL_MECHANISM: &str = "DI_KAFKA_SASL_MECHANISM";
 pub const KAFKA_USERNAME: &str = "DI_KAFKA_USERNAME";
 /// SASL password; always from a Secret.
 pub const KAFKA_PASSWORD: &str = "DI_KAFKA_PASSWORD";
+/// Certificates of the authorities that may sign the brokers', in PEM; the public ones when unset. From a Secret.
+pub const KAFKA_SSL_CA_PEM: &str = "DI_KAFKA_SSL_CA_PEM";
+/// Certificate shown to the brokers, in PEM; none when unset. From a Secret.
+pub const KAFKA_SSL_CERTIFICATE_PEM: &str = "DI_KAFKA_SSL_CERTIFICATE_PEM";
+/// Private key of the certificate shown to the brokers, in PEM; always from a Secret.
+pub const KAFKA_SSL_KEY_PEM: &str = "DI_KAFKA_SSL_KEY_PEM";
 /// Prefix of every topic of this pipeline; empty when unset. Topic names elsewhere carry it already.
 pub const KAFKA_TOPIC_PREFIX: &str = "DI_KAFKA_TOPIC_PREFIX";
 
@@ -97,6 +103,9 @@ pub const ALL: &[&str] = &[
     KAFKA_SASL_MECHANISM,
     KAFKA_USERNAME,
     KAFKA_PASSWORD,
+    KAFKA_SSL_CA_PEM,
+    KAFKA_SSL_CERTIFICATE_PEM,
+    KAFKA_SSL_KEY_PEM,
     KAFKA_TOPIC_PREFIX,
     ENABLED_TOPICS,
     KAFKA_CONSUMER_GROUP,

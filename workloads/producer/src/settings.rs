@@ -10,7 +10,7 @@ use runtime::{
     env::{Env, EnvError},
     kafka::client_config,
 };
-use std::{ops::RangeInclusive, time::Duration};
+use std::{fmt, ops::RangeInclusive, time::Duration};
 
 /// Port to listen on; [`port::PRODUCER`] when unset.
 pub const PORT: &str = "DI_PRODUCER_PORT";
@@ -34,7 +34,7 @@ pub enum SettingsError {
 }
 
 /// Everything that [`crate::run`] needs to know.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// Port to listen on.
     pub port: u16,
@@ -50,6 +50,18 @@ pub struct Settings {
     pub queue_kbytes: u32,
     /// Wait between "not ready" and the end of listening.
     pub drain_delay: Duration,
+}
+
+impl fmt::Debug for Settings {
+    /// Without the client's settings: the library shows a private key among them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("port", &self.port)
+            .field("topics", &self.topics)
+            .field("delivery_timeout", &self.delivery_timeout)
+            .field("queue_kbytes", &self.queue_kbytes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Settings {

@@ -1,5 +1,10 @@
 //! Settings of a Kafka client for the brokers that the environment names.
 
+mod public_authorities;
+pub mod security;
+
+pub use security::Security;
+
 use crate::env::{Env, EnvError};
 use contract::env;
 use rdkafka::{
@@ -29,40 +34,8 @@ pub fn client_config(env: &Env) -> Result<ClientConfig, EnvError> {
         .set("reconnect.backoff.ms", "100")
         .set("reconnect.backoff.max.ms", "1000")
         .set_log_level(RDKafkaLogLevel::Warning);
-    secure(&mut config, env)?;
+    Security::from_env(env)?.set(&mut config);
     Ok(config)
-}
-
-fn secure(config: &mut ClientConfig, env: &Env) -> Result<(), EnvError> {
-    let protocol = env
-        .optional(env::KAFKA_SECURITY_PROTOCOL)
-        .unwrap_or_else(|| "PLAINTEXT".to_owned());
-    match protocol.as_str() {
-        "PLAINTEXT" => {
-            config.set("security.protocol", "plaintext");
-        }
-        "SASL_PLAINTEXT" => {
-            let mechanism = env.required(env::KAFKA_SASL_MECHANISM)?;
-            if !["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].contains(&mechanism.as_str()) {
-                return Err(EnvError::Wrong {
-                    name: env::KAFKA_SASL_MECHANISM.to_owned(),
-                    problem: "must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512".to_owned(),
-                });
-            }
-            config
-                .set("security.protocol", "sasl_plaintext")
-                .set("sasl.mechanism", mechanism)
-                .set("sasl.username", env.required(env::KAFKA_USERNAME)?)
-                .set("sasl.password", env.required(env::KAFKA_PASSWORD)?);
-        }
-        _ => {
-            return Err(EnvError::Wrong {
-                name: env::KAFKA_SECURITY_PROTOCOL.to_owned(),
-                problem: "must be PLAINTEXT or SASL_PLAINTEXT".to_owned(),
-            });
-        }
-    }
-    Ok(())
 }
 
 /// The last error that a client reported in the background. A failed call often says only that it timed out,

@@ -27,3 +27,45 @@ fn username_key() -> String {
 fn password_key() -> String {
     "password".to_owned()
 }
+
+/// A Secret of the same namespace that holds certificates of authorities.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthoritySecret {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the certificates in PEM, one after the other.
+    #[serde(default = "authority_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+fn authority_key() -> String {
+    "ca.crt".to_owned()
+}
+
+/// A Secret of the same namespace that holds a certificate and its private key, as of type `kubernetes.io/tls`.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientCertificateSecret {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key of the certificate in PEM, followed by those between it and the authority.
+    #[serde(default = "certificate_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub certificate_key: String,
+    /// Key of the private key in PEM, not encrypted.
+    #[serde(default = "private_key_key")]
+    #[schemars(length(min = 1, max = 253))]
+    pub private_key_key: String,
+}
+
+fn certificate_key() -> String {
+    "tls.crt".to_owned()
+}
+
+fn private_key_key() -> String {
+    "tls.key".to_owned()
+}

@@ -4,7 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::CredentialsSecret;
+use super::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret};
 
 /// The Kafka cluster.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -49,14 +49,21 @@ pub struct Kafka {
 /// How to talk to Kafka.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.sasl) == (self.protocol == 'SASL_PLAINTEXT')")
-    .message("spec.kafka.security.sasl: needed with protocol SASL_PLAINTEXT, and only then"))]
+#[x_kube(
+    validation = Rule::new("has(self.sasl) == (self.protocol in ['SASL_PLAINTEXT', 'SASL_SSL'])")
+        .message("spec.kafka.security.sasl: needed with the protocols SASL_PLAINTEXT and SASL_SSL, and only then"),
+    validation = Rule::new("!has(self.tls) || self.protocol in ['SSL', 'SASL_SSL']")
+        .message("spec.kafka.security.tls: only with the protocols SSL and SASL_SSL"),
+)]
 pub struct KafkaSecurity {
     /// Protocol of the brokers' listener.
     pub protocol: SecurityProtocol,
     /// Mechanism and credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sasl: Option<Sasl>,
+    /// Certificates; the brokers' must be signed by a public authority when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<KafkaTls>,
 }
 
 /// Protocol of the brokers' listener.
@@ -65,9 +72,44 @@ pub enum SecurityProtocol {
     /// No encryption, no password.
     #[serde(rename = "PLAINTEXT")]
     Plaintext,
+    /// TLS, no password.
+    #[serde(rename = "SSL")]
+    Ssl,
     /// No encryption, with a password.
     #[serde(rename = "SASL_PLAINTEXT")]
     SaslPlaintext,
+    /// TLS, with a password.
+    #[serde(rename = "SASL_SSL")]
+    SaslSsl,
+}
+
+impl SecurityProtocol {
+    /// The name in the API and in Kafka clients' settings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            SecurityProtocol::Plaintext => "PLAINTEXT",
+            SecurityProtocol::Ssl => "SSL",
+            SecurityProtocol::SaslPlaintext => "SASL_PLAINTEXT",
+            SecurityProtocol::SaslSsl => "SASL_SSL",
+        }
+    }
+
+    /// Whether connections are encrypted.
+    pub const fn uses_tls(self) -> bool {
+        matches!(self, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl)
+    }
+}
+
+/// The certificates of TLS. Host names are always checked.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq, Default)]
+#[serde(rename_all = "camelCase")]
+pub struct KafkaTls {
+    /// Secret with the certificates of the authorities that may sign the brokers'; the public ones when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_secret_ref: Option<AuthoritySecret>,
+    /// Secret with the certificate and the private key that are shown to the brokers; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client_cert_secret_ref: Option<ClientCertificateSecret>,
 }
 
 /// SASL mechanism and credentials.
@@ -102,5 +144,63 @@ impl SaslMechanism {
             SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
             SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    /// What the rules of one object say, in the API server's own language.
+    fn refusals(security: &Value) -> Vec<String> {
+        let outcome = kube::core::cel::validate_cel_schema::<KafkaSecurity>(security, None);
+        let errors = outcome.err().map(|errors| errors.into_vec()).unwrap_or_default();
+        errors.into_iter().map(|error| error.message).collect()
+    }
+
+    #[test]
+    fn password_and_certificates_belong_to_their_protocols() {
+        let sasl = json!({"mechanism": "SCRAM-SHA-512", "credentialsSecretRef": {"name": "a"}});
+        let tls = json!({"caSecretRef": {"name": "b"}});
+        let needs_password =
+            "spec.kafka.security.sasl: needed with the protocols SASL_PLAINTEXT and SASL_SSL, and only then";
+        let no_certificates = "spec.kafka.security.tls: only with the protocols SSL and SASL_SSL";
+        let cases = [
+            (json!({"protocol": "PLAINTEXT"}), vec![]),
+            (json!({"protocol": "SSL"}), vec![]),
+            (json!({"protocol": "SSL", "tls": tls}), vec![]),
+            (json!({"protocol": "SASL_PLAINTEXT", "sasl": sasl}), vec![]),
+            (json!({"protocol": "SASL_SSL", "sasl": sasl}), vec![]),
+            (json!({"protocol": "SASL_SSL", "sasl": sasl, "tls": tls}), vec![]),
+            (json!({"protocol": "SASL_PLAINTEXT"}), vec![needs_password]),
+            (json!({"protocol": "SASL_SSL", "tls": tls}), vec![needs_password]),
+            (json!({"protocol": "SSL", "sasl": sasl}), vec![needs_password]),
+            (json!({"protocol": "PLAINTEXT", "tls": tls}), vec![no_certificates]),
+            (
+                json!({"protocol": "SASL_PLAINTEXT", "sasl": sasl, "tls": tls}),
+                vec![no_certificates],
+            ),
+            (
+                json!({"protocol": "PLAINTEXT", "sasl": sasl, "tls": tls}),
+                vec![needs_password, no_certificates],
+            ),
+        ];
+        for (security, expected) in cases {
+            assert_eq!(refusals(&security), expected, "{security}");
+        }
+    }
+
+    #[test]
+    fn keys_have_the_names_that_tools_give_them() {
+        let tls: KafkaTls =
+            serde_json::from_value(json!({"caSecretRef": {"name": "a"}, "clientCertSecretRef": {"name": "b"}}))
+                .unwrap();
+        assert_eq!(tls.ca_secret_ref.unwrap().key, "ca.crt");
+        let client = tls.client_cert_secret_ref.unwrap();
+        assert_eq!(
+            (client.certificate_key.as_str(), client.private_key_key.as_str()),
+            ("tls.crt", "tls.key")
+        );
     }
 }

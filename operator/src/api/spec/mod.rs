@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use super::status::SyncPipelineStatus;
 
 pub use component::{Batch, Component, Consumer, Producer, ReplicaBounds, ServiceSettings, ServiceType};
-pub use credentials::CredentialsSecret;
-pub use kafka::{Kafka, KafkaSecurity, Sasl, SaslMechanism, SecurityProtocol};
+pub use credentials::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret};
+pub use kafka::{Kafka, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
 pub use network::NetworkPolicySettings;
 pub use pod::{EnvVariable, PodSettings, ProbeType, Probes, SecuritySettings, TopologySpread};
 pub use scaling::{LadderColumn, LadderScaling, Scaling, ScalingType};

@@ -1,7 +1,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::tls::{Listeners, Tls};
 use crate::installation::Installation;
+
+const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
 
 /// Node ids begin with 1.
 pub(super) fn node_id(index: usize) -> i32 {
@@ -10,7 +13,8 @@ pub(super) fn node_id(index: usize) -> i32 {
 
 /// The server.properties of one node.
 ///
-/// Clients log in by SCRAM; brokers and controllers speak to each other on the loopback device only.
+/// Clients log in by SCRAM, without and with TLS, or by certificate; brokers and controllers speak to each other on the
+/// loopback device only.
 pub(super) fn of(installation: &Installation, index: usize, data: &Path) -> String {
     let broker = &installation.brokers[index];
     let brokers = installation.brokers.len();
@@ -21,24 +25,24 @@ pub(super) fn of(installation: &Installation, index: usize, data: &Path) -> Stri
         .enumerate()
         .map(|(index, broker)| format!("{}@{}", node_id(index), broker.controller))
         .collect();
-    let listeners = format!("CLIENT://{},INTERNAL://{}", broker.client, broker.internal);
-    let settings = [
+    let mut listeners = format!("CLIENT://{},INTERNAL://{}", broker.client, broker.internal);
+    let mut protocols = "CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    if let Some(tls) = &installation.kafka_tls {
+        let Listeners { scram, mutual } = &tls.listeners[index];
+        listeners += &format!(",SCRAM_TLS://{scram},MUTUAL_TLS://{mutual}");
+        protocols += ",SCRAM_TLS:SASL_SSL,MUTUAL_TLS:SSL";
+    }
+    let mut settings = vec![
         ("process.roles", "broker,controller".to_owned()),
         ("node.id", node_id(index).to_string()),
         ("controller.quorum.voters", voters.join(",")),
         ("controller.listener.names", "CONTROLLER".to_owned()),
         ("listeners", format!("{listeners},CONTROLLER://{}", broker.controller)),
         ("advertised.listeners", listeners),
-        (
-            "listener.security.protocol.map",
-            "CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned(),
-        ),
+        ("listener.security.protocol.map", protocols),
         ("inter.broker.listener.name", "INTERNAL".to_owned()),
         ("sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned()),
-        (
-            "listener.name.client.scram-sha-512.sasl.jaas.config",
-            "org.apache.kafka.common.security.scram.ScramLoginModule required;".to_owned(),
-        ),
+        ("listener.name.client.scram-sha-512.sasl.jaas.config", SCRAM.to_owned()),
         ("log.dirs", data.display().to_string()),
         // Topics are the operator's: a wrong name must fail, not make one.
         ("auto.create.topics.enable", "false".to_owned()),
@@ -61,12 +65,34 @@ pub(super) fn of(installation: &Installation, index: usize, data: &Path) -> Stri
         ("broker.heartbeat.interval.ms", "1000".to_owned()),
         ("broker.session.timeout.ms", "6000".to_owned()),
     ];
+    settings.extend(installation.kafka_tls.iter().flat_map(certificates));
     let mut text = String::new();
     for (name, value) in settings {
         // Writing into a String cannot fail.
         let _ = writeln!(text, "{name}={value}");
     }
     text
+}
+
+/// The settings of all listeners with TLS.
+fn certificates(tls: &Tls) -> [(&'static str, String); 7] {
+    [
+        ("ssl.keystore.type", "PEM".to_owned()),
+        ("ssl.keystore.certificate.chain", on_one_line(&tls.brokers.certificate)),
+        ("ssl.keystore.key", on_one_line(&tls.brokers.key)),
+        ("ssl.truststore.type", "PEM".to_owned()),
+        ("ssl.truststore.certificates", on_one_line(&tls.authority)),
+        (
+            "listener.name.scram_tls.scram-sha-512.sasl.jaas.config",
+            SCRAM.to_owned(),
+        ),
+        ("listener.name.mutual_tls.ssl.client.auth", "required".to_owned()),
+    ]
+}
+
+/// A property's value ends with its line.
+fn on_one_line(pem: &str) -> String {
+    pem.trim_end().replace('\n', "\\n")
 }
 
 #[cfg(test)]
@@ -89,6 +115,7 @@ mod tests {
             kafka_cluster_id: kafka::cluster_id().unwrap(),
             kafka_password: "hidden".to_owned(),
             brokers: (0..brokers).map(node).collect(),
+            kafka_tls: None,
             postgres: ([10, 212, 0, 1], 15432).into(),
             postgres_password: "hidden".to_owned(),
             ferretdb: ([10, 212, 0, 1], 27017).into(),
@@ -126,5 +153,35 @@ mod tests {
         );
         assert_has(&text, "offsets.topic.replication.factor=3");
         assert_has(&text, "min.insync.replicas=2");
+    }
+
+    #[test]
+    fn each_listener_with_tls_has_its_own_way_to_know_clients() {
+        let listeners = |index: u16| Listeners {
+            scram: ([10, 212, 0, 1], 22092 + index).into(),
+            mutual: ([10, 212, 0, 1], 23092 + index).into(),
+        };
+        let mut installation = installation(3);
+        let tls = Tls::create([10, 212, 0, 1].into(), (0..3).map(listeners).collect()).unwrap();
+        installation.kafka_tls = Some(tls);
+        let text = of(&installation, 1, Path::new("/data"));
+        assert_has(
+            &text,
+            "advertised.listeners=CLIENT://10.212.0.1:19093,INTERNAL://127.0.0.1:20093,\
+             SCRAM_TLS://10.212.0.1:22093,MUTUAL_TLS://10.212.0.1:23093",
+        );
+        assert_has(
+            &text,
+            "listener.security.protocol.map=CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT,\
+             SCRAM_TLS:SASL_SSL,MUTUAL_TLS:SSL",
+        );
+        assert_has(&text, "listener.name.mutual_tls.ssl.client.auth=required");
+        let key = text.lines().find(|line| line.starts_with("ssl.keystore.key="));
+        let key = key.unwrap();
+        assert!(
+            key.starts_with("ssl.keystore.key=-----BEGIN PRIVATE KEY-----\\n"),
+            "cut short"
+        );
+        assert!(key.ends_with("\\n-----END PRIVATE KEY-----"), "cut short");
     }
 }

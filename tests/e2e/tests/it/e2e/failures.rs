@@ -20,7 +20,7 @@ fn beside(case: &Case, name: &str) -> SyncPipeline {
 }
 
 /// Waits until the pipeline is not Ready for a reason whose message has all the words, and an Event says the same.
-async fn fails(case: &Case, pipeline: &SyncPipeline, words: &[&str]) -> Result<()> {
+pub(super) async fn fails(case: &Case, pipeline: &SyncPipeline, words: &[&str]) -> Result<()> {
     let names = Names::of(pipeline)?;
     let reason = eventually(
         &format!("{} says why it is not Ready", names.pipeline),

@@ -6,4 +6,5 @@ mod lifecycle;
 mod records;
 mod refusals;
 mod scaling;
+mod security;
 mod topics;

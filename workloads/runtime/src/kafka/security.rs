@@ -1,0 +1,330 @@
+//! How to talk to the brokers, as the environment says: for every Kafka client of a workload.
+
+use super::public_authorities;
+use crate::env::{Env, EnvError};
+use contract::env;
+use rdkafka::ClientConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::fmt;
+
+/// Encryption and password; neither for plain text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Security {
+    /// Certificates; absent without encryption.
+    pub tls: Option<Tls>,
+    /// Password; absent without one.
+    pub sasl: Option<Sasl>,
+}
+
+/// What TLS needs beside the host name.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificates of the authorities that may sign the brokers', in PEM; the public ones when absent.
+    pub authorities: Option<String>,
+    /// Who this workload is to the brokers.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate with its private key, both in PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The certificate, followed by those between it and the authority.
+    pub certificate: String,
+    /// The private key.
+    pub key: String,
+}
+
+/// Who this workload is, by password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Sasl {
+    /// How the password is proved.
+    pub mechanism: Mechanism,
+    /// User name.
+    pub username: String,
+    /// Password.
+    pub password: String,
+}
+
+/// SASL mechanism.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The password itself.
+    Plain,
+    /// Challenge and response with SHA-256.
+    ScramSha256,
+    /// Challenge and response with SHA-512.
+    ScramSha512,
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls")
+            .field("authorities", &self.authorities.is_some())
+            .field("client", &self.client)
+            .finish()
+    }
+}
+
+impl fmt::Debug for ClientCertificate {
+    /// Without the key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientCertificate").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Sasl {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sasl")
+            .field("mechanism", &self.mechanism)
+            .field("username", &self.username)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Security {
+    /// Reads the environment; the error names the variable.
+    pub fn from_env(env: &Env) -> Result<Security, EnvError> {
+        let protocol = env.optional(env::KAFKA_SECURITY_PROTOCOL);
+        let (encrypted, with_password) = match protocol.as_deref() {
+            None | Some("PLAINTEXT") => (false, false),
+            Some("SSL") => (true, false),
+            Some("SASL_PLAINTEXT") => (false, true),
+            Some("SASL_SSL") => (true, true),
+            Some(_) => {
+                let problem = "must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL";
+                return Err(wrong(env::KAFKA_SECURITY_PROTOCOL, problem));
+            }
+        };
+        Ok(Security {
+            tls: encrypted.then(|| Tls::from_env(env)).transpose()?,
+            sasl: with_password.then(|| Sasl::from_env(env)).transpose()?,
+        })
+    }
+
+    pub(super) fn set(&self, config: &mut ClientConfig) {
+        let protocol = match (&self.tls, &self.sasl) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        };
+        config.set("security.protocol", protocol);
+        if let Some(tls) = &self.tls {
+            tls.set(config);
+        }
+        if let Some(sasl) = &self.sasl {
+            config
+                .set("sasl.mechanism", sasl.mechanism.name())
+                .set("sasl.username", &sasl.username)
+                .set("sasl.password", &sasl.password);
+        }
+    }
+}
+
+impl Tls {
+    fn from_env(env: &Env) -> Result<Tls, EnvError> {
+        let authorities = env.optional(env::KAFKA_SSL_CA_PEM);
+        if let Some(authorities) = &authorities {
+            check_certificates(env::KAFKA_SSL_CA_PEM, authorities)?;
+        }
+        let (certificate, key) = (env::KAFKA_SSL_CERTIFICATE_PEM, env::KAFKA_SSL_KEY_PEM);
+        let has_client = [certificate, key].iter().any(|name| env.optional(name).is_some());
+        let client = has_client.then(|| ClientCertificate::from_env(env)).transpose()?;
+        Ok(Tls { authorities, client })
+    }
+
+    fn set(&self, config: &mut ClientConfig) {
+        // An image of one binary has no certificates of its own for the library to find.
+        let authorities = match &self.authorities {
+            Some(authorities) => authorities,
+            None => public_authorities::pem(),
+        };
+        config
+            .set("ssl.ca.pem", authorities)
+            .set("ssl.endpoint.identification.algorithm", "https");
+        if let Some(client) = &self.client {
+            config
+                .set("ssl.certificate.pem", &client.certificate)
+                .set("ssl.key.pem", &client.key);
+        }
+    }
+}
+
+impl ClientCertificate {
+    fn from_env(env: &Env) -> Result<ClientCertificate, EnvError> {
+        let certificate = env.required(env::KAFKA_SSL_CERTIFICATE_PEM)?;
+        check_certificates(env::KAFKA_SSL_CERTIFICATE_PEM, &certificate)?;
+        let key = env.required(env::KAFKA_SSL_KEY_PEM)?;
+        PrivateKeyDer::from_pem_slice(key.as_bytes())
+            .map_err(|_| wrong(env::KAFKA_SSL_KEY_PEM, "must hold a private key in PEM, not encrypted"))?;
+        Ok(ClientCertificate { certificate, key })
+    }
+}
+
+impl Sasl {
+    fn from_env(env: &Env) -> Result<Sasl, EnvError> {
+        let mechanism = match env.required(env::KAFKA_SASL_MECHANISM)?.as_str() {
+            "PLAIN" => Mechanism::Plain,
+            "SCRAM-SHA-256" => Mechanism::ScramSha256,
+            "SCRAM-SHA-512" => Mechanism::ScramSha512,
+            _ => {
+                let problem = "must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+                return Err(wrong(env::KAFKA_SASL_MECHANISM, problem));
+            }
+        };
+        Ok(Sasl {
+            mechanism,
+            username: env.required(env::KAFKA_USERNAME)?,
+            password: env.required(env::KAFKA_PASSWORD)?,
+        })
+    }
+}
+
+impl Mechanism {
+    /// The name in the environment and in Kafka clients' settings.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Mechanism::Plain => "PLAIN",
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha512 => "SCRAM-SHA-512",
+        }
+    }
+}
+
+fn check_certificates(name: &str, text: &str) -> Result<(), EnvError> {
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    match certificates {
+        Ok(certificates) if !certificates.is_empty() => Ok(()),
+        _ => Err(wrong(name, "must hold certificates in PEM")),
+    }
+}
+
+fn wrong(name: &str, problem: &str) -> EnvError {
+    EnvError::Wrong {
+        name: name.to_owned(),
+        problem: problem.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::{CertificateParams, KeyPair};
+    use rdkafka::producer::BaseProducer;
+
+    /// A certificate that signs itself, and its key.
+    fn made() -> (String, String) {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::default().self_signed(&key).unwrap();
+        (certificate.pem(), key.serialize_pem())
+    }
+
+    fn environment<'a>(protocol: &'a str, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let base = [(env::KAFKA_SECURITY_PROTOCOL, protocol)];
+        base.iter().chain(more).copied().collect()
+    }
+
+    fn config(pairs: Vec<(&str, &str)>) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        Security::from_env(&Env::from_pairs(pairs)).unwrap().set(&mut config);
+        config
+    }
+
+    /// Creating a client reads the certificates.
+    fn works(config: &ClientConfig) {
+        let _client: BaseProducer = config.create().unwrap();
+    }
+
+    const PASSWORD: [(&str, &str); 3] = [
+        (env::KAFKA_SASL_MECHANISM, "SCRAM-SHA-512"),
+        (env::KAFKA_USERNAME, "user"),
+        (env::KAFKA_PASSWORD, "hidden"),
+    ];
+
+    #[test]
+    fn certificates_reach_the_client() {
+        let ((authority, _), (certificate, key)) = (made(), made());
+        let own = [
+            (env::KAFKA_SSL_CA_PEM, authority.as_str()),
+            (env::KAFKA_SSL_CERTIFICATE_PEM, &certificate),
+            (env::KAFKA_SSL_KEY_PEM, &key),
+        ];
+        let config = config(environment("SSL", &own));
+        assert_eq!(config.get("security.protocol"), Some("ssl"));
+        assert_eq!(config.get("ssl.ca.pem"), Some(authority.as_str()));
+        assert_eq!(config.get("ssl.certificate.pem"), Some(certificate.as_str()));
+        assert_eq!(config.get("ssl.key.pem"), Some(key.as_str()));
+        assert_eq!(config.get("ssl.endpoint.identification.algorithm"), Some("https"));
+        works(&config);
+    }
+
+    #[test]
+    fn without_an_authority_the_public_ones_are_trusted() {
+        let config = config(environment("SASL_SSL", &PASSWORD));
+        assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
+        assert_eq!(config.get("sasl.password"), Some("hidden"));
+        assert_eq!(config.get("ssl.ca.pem"), Some(public_authorities::pem()));
+        works(&config);
+    }
+
+    #[test]
+    fn certificates_are_left_alone_where_nothing_is_encrypted() {
+        let config = config(environment("PLAINTEXT", &[(env::KAFKA_SSL_CA_PEM, "no certificate")]));
+        assert_eq!(config.get("ssl.ca.pem"), None);
+    }
+
+    #[test]
+    fn what_is_missing_or_wrong_is_named_and_not_shown() {
+        let (certificate, key) = made();
+        let cases = [
+            (
+                environment("TLS", &[]),
+                "environment variable DI_KAFKA_SECURITY_PROTOCOL is wrong: must be PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL",
+            ),
+            (
+                environment("SSL", &[(env::KAFKA_SSL_CA_PEM, &key)]),
+                "environment variable DI_KAFKA_SSL_CA_PEM is wrong: must hold certificates in PEM",
+            ),
+            (
+                environment("SSL", &[(env::KAFKA_SSL_CERTIFICATE_PEM, &certificate)]),
+                "environment variable DI_KAFKA_SSL_KEY_PEM is not set; it is required",
+            ),
+            (
+                environment("SSL", &[(env::KAFKA_SSL_KEY_PEM, &key)]),
+                "environment variable DI_KAFKA_SSL_CERTIFICATE_PEM is not set; it is required",
+            ),
+            (
+                environment(
+                    "SSL",
+                    &[
+                        (env::KAFKA_SSL_CERTIFICATE_PEM, &certificate),
+                        (env::KAFKA_SSL_KEY_PEM, "hunter2"),
+                    ],
+                ),
+                "environment variable DI_KAFKA_SSL_KEY_PEM is wrong: must hold a private key in PEM, not encrypted",
+            ),
+            (
+                environment("SASL_SSL", &PASSWORD[..2]),
+                "environment variable DI_KAFKA_PASSWORD is not set; it is required",
+            ),
+        ];
+        for (pairs, expected) in cases {
+            let error = Security::from_env(&Env::from_pairs(pairs)).unwrap_err();
+            assert_eq!(error.to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn nothing_secret_is_shown() {
+        let (certificate, key) = made();
+        let own = [
+            (env::KAFKA_SSL_CERTIFICATE_PEM, certificate.as_str()),
+            (env::KAFKA_SSL_KEY_PEM, &key),
+        ];
+        let pairs = environment("SASL_SSL", &[&PASSWORD[..], &own[..]].concat());
+        let shown = format!("{:?}", Security::from_env(&Env::from_pairs(pairs)).unwrap());
+        assert!(shown.contains("user"), "{shown}");
+        assert!(!shown.contains("hidden") && !shown.contains("PRIVATE"), "{shown}");
+    }
+}
