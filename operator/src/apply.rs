@@ -223,7 +223,7 @@ impl Room<'_> {
 }
 
 /// The object as JSON, with the digest of itself.
-fn desired<K: Serialize>(object: &K) -> Value {
+pub(crate) fn desired<K: Serialize>(object: &K) -> Value {
     let mut value = serde_json::to_value(object).unwrap_or_default();
     let digest = hex::encode(&Sha256::digest(value.to_string().as_bytes())[..8]);
     value["metadata"]["annotations"][APPLIED_ANNOTATION] = Value::String(digest);

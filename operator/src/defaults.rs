@@ -9,7 +9,7 @@ use crate::api::SyncPipelineSpec;
 use crate::api::spec::{Component as ComponentSpec, Topic as TopicSpec};
 use crate::ladder::Bounds;
 use crate::plan::Settings;
-use crate::validate::{Component, Consumer, Pipeline, Scaling, Topic};
+use crate::validate::{Component, Consumer, InsightKind, Pipeline, Scaling, Topic};
 
 /// Values by the path of the field that could have been written, such as `consumers[sms].group`.
 pub type Resolved = BTreeMap<String, String>;
@@ -37,6 +37,18 @@ pub fn filled_in(spec: &SyncPipelineSpec, pipeline: &Pipeline, settings: &Settin
     }
     for consumer in &pipeline.consumers {
         of_consumer(&mut resolved, spec, consumer, settings);
+    }
+    for insight in &pipeline.insights {
+        let written = spec.insights.as_ref().and_then(|insights| match insight.kind {
+            InsightKind::Api => insights.api.as_ref(),
+            InsightKind::SmsExtraction => insights.sms_extraction.as_ref(),
+        });
+        let path = insight.kind.field().trim_start_matches("spec.").to_owned();
+        let mut lines = Lines {
+            resolved: &mut resolved,
+            path,
+        };
+        of_component(&mut lines, written.map(|written| &written.component), &insight.component, "");
     }
     resolved
 }
@@ -149,7 +161,8 @@ mod tests {
         let object: SyncPipeline = crate::manifest::parse(&format!(
             "apiVersion: syncpipeline.dev/v1alpha1\nkind: SyncPipeline\nmetadata: {{name: p, namespace: n}}\nspec:\n  \
              dailyActiveUsers: 100000\n  kafka: {{bootstrapServers: ['k:9092'], topicPrefix: a.}}\n  \
-             postgres: {{host: pg, credentialsSecretRef: {{name: pg}}}}\n{extra}"
+             postgres: {{host: pg, credentialsSecretRef: {{name: pg}}}}\n  \
+             mongodb: {{host: mg, credentialsSecretRef: {{name: mg}}}}\n{extra}"
         ))
         .unwrap();
         let settings = Settings {

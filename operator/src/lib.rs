@@ -7,7 +7,7 @@
 //! - [`validate`], [`ladder`], [`plan`], [`claims`], [`defaults`], [`scale::decide`], [`status`]: pure decisions
 //! - [`resolve`], [`kafka`], [`topics`], [`ownership`], [`apply`], [`deletion`], [`report`], [`scale::follow`]: the
 //!   edges, where I/O is
-//! - [`run`], [`leader`], [`http`], [`metrics`]: the running program
+//! - [`run`], [`leader`], [`http`], [`metrics`]: the running program; [`preview`]: what it would change
 
 pub mod api;
 pub mod apply;
@@ -22,6 +22,7 @@ pub mod manifest;
 pub mod metrics;
 pub mod ownership;
 pub mod plan;
+pub mod preview;
 pub mod reconcile;
 pub mod report;
 pub mod resolve;

@@ -10,7 +10,7 @@ use operator::api::SyncPipeline;
 use operator::leader::Candidate;
 use operator::plan::{SecretDigests, Settings, plan};
 use operator::run::Options;
-use operator::{manifest, run, validate};
+use operator::{manifest, preview, reconcile, resolve, run, validate};
 
 #[derive(Parser)]
 #[command(name = "operator", version, about = "The SyncPipeline operator")]
@@ -47,6 +47,9 @@ enum Command {
     Plan {
         /// File with one SyncPipeline.
         file: PathBuf,
+        /// Print instead what would change in the cluster of the present context, and end with 1 if anything would.
+        #[arg(long)]
+        diff: bool,
         #[command(flatten)]
         images: Images,
     },
@@ -84,6 +87,10 @@ impl Images {
     }
 }
 
+/// Exit codes of `plan --diff`, as of `kubectl diff`: something would change, and it could not be found out.
+const DIFFERENT: u8 = 1;
+const FAILED: u8 = 2;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
@@ -109,7 +116,23 @@ async fn main() -> ExitCode {
             run::run(options).await.map_err(Into::into)
         }
         Command::Crd => print_definition(),
-        Command::Plan { file, images } => print_plan(&file, &images.settings()),
+        Command::Plan {
+            file,
+            diff: false,
+            images,
+        } => print_plan(&file, &images.settings()),
+        Command::Plan {
+            file,
+            diff: true,
+            images,
+        } => match print_difference(&file, &images.settings()).await {
+            Ok(true) => return ExitCode::from(DIFFERENT),
+            Ok(false) => Ok(()),
+            Err(error) => {
+                eprintln!("operator: {error}");
+                return ExitCode::from(FAILED);
+            }
+        },
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,7 +143,8 @@ async fn main() -> ExitCode {
     }
 }
 
-type Outcome = Result<(), Box<dyn std::error::Error>>;
+type Failure = Box<dyn std::error::Error>;
+type Outcome = Result<(), Failure>;
 
 fn log_as_json() {
     use tracing_subscriber::EnvFilter;
@@ -140,10 +164,36 @@ fn print_definition() -> Outcome {
     print(&manifest::render(&operator::api::definition()?)?)
 }
 
-fn print_plan(file: &std::path::Path, settings: &Settings) -> Outcome {
+fn read(file: &std::path::Path) -> Result<SyncPipeline, Failure> {
     let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    let object: SyncPipeline = manifest::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?;
+    Ok(manifest::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?)
+}
+
+/// Whether anything would change. The credentials of a pipeline that is there are resolved, so that only a real change
+/// of them is one.
+async fn print_difference(file: &std::path::Path, settings: &Settings) -> Result<bool, Failure> {
+    let client = kube::Client::try_default().await?;
+    let mut object = read(file)?;
+    let namespace = client.default_namespace().to_owned();
+    object.metadata.namespace.get_or_insert(namespace);
     let pipeline = validate::validate(&object)?;
+    let live = preview::live(&client, &pipeline.namespace, &pipeline.name).await?;
+    let (owner, digests) = match &live {
+        Some(live) => (reconcile::owner(live), resolve::resolve(&client, &object).await?.digests),
+        None => (OwnerReference::default(), SecretDigests::default()),
+    };
+    let mut plan = plan(&pipeline, settings, &owner, &digests);
+    if live.is_none() {
+        plan.without_owner();
+    }
+    let status = live.and_then(|live| live.status).unwrap_or_default();
+    let differences = preview::differences(&client, &pipeline.namespace, &pipeline.name, &status, &plan).await?;
+    print(&differences)?;
+    Ok(!differences.is_empty())
+}
+
+fn print_plan(file: &std::path::Path, settings: &Settings) -> Outcome {
+    let pipeline = validate::validate(&read(file)?)?;
     let plan = plan(
         &pipeline,
         settings,

@@ -251,7 +251,8 @@ fn backoff(failures: u32, uid: &str) -> Duration {
     base + base.mul_f64(f64::from(spread) / 1024.0)
 }
 
-fn owner(object: &SyncPipeline) -> OwnerReference {
+/// The reference that ties an object's life to the SyncPipeline.
+pub fn owner(object: &SyncPipeline) -> OwnerReference {
     OwnerReference {
         api_version: SyncPipeline::api_version(&()).into_owned(),
         kind: SyncPipeline::kind(&()).into_owned(),

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use crate::api::spec::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, KafkaSecurity};
+use crate::api::spec::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, KafkaSecurity, SecretKey};
 use crate::api::{SyncPipeline, SyncPipelineSpec};
 use crate::kafka::Connection;
 use crate::kafka::tls::{ClientCertificate, Tls};
@@ -96,8 +96,13 @@ pub fn secrets_of(spec: &SyncPipelineSpec) -> Vec<&str> {
     let credentials = [
         sasl.map(|sasl| &sasl.credentials_secret_ref),
         spec.postgres.as_ref().map(|postgres| &postgres.credentials_secret_ref),
-        spec.mongodb.as_ref().map(|mongodb| &mongodb.credentials_secret_ref),
+        spec.mongodb
+            .as_ref()
+            .and_then(|mongodb| mongodb.credentials_secret_ref.as_ref()),
     ];
+    let postgres_tls = spec.postgres.as_ref().and_then(|postgres| postgres.tls.as_ref());
+    let postgres_authorities = postgres_tls.and_then(|tls| tls.ca_secret_ref.as_ref());
+    let uri = spec.mongodb.as_ref().and_then(|mongodb| mongodb.uri_secret_ref.as_ref());
     let authorities = tls.and_then(|tls| tls.ca_secret_ref.as_ref());
     let client = tls.and_then(|tls| tls.client_cert_secret_ref.as_ref());
     credentials
@@ -105,6 +110,8 @@ pub fn secrets_of(spec: &SyncPipelineSpec) -> Vec<&str> {
         .flatten()
         .map(|reference| reference.name.as_str())
         .chain(authorities.map(|reference| reference.name.as_str()))
+        .chain(postgres_authorities.map(|reference| reference.name.as_str()))
+        .chain(uri.map(|reference| reference.name.as_str()))
         .chain(client.map(|reference| reference.name.as_str()))
         .collect()
 }
@@ -137,11 +144,19 @@ pub async fn resolve(client: &Client, object: &SyncPipeline) -> Result<Resolved,
         let field = "spec.postgres.credentialsSecretRef";
         let credentials = secrets.credentials(field, &postgres.credentials_secret_ref).await?;
         digests.postgres = credentials.digest;
+        if let Some(reference) = postgres.tls.as_ref().and_then(|tls| tls.ca_secret_ref.as_ref()) {
+            let field = "spec.postgres.tls.caSecretRef";
+            digests.postgres += &digest([&*secrets.authorities(field, reference).await?]);
+        }
     }
     if let Some(mongodb) = &spec.mongodb {
-        let field = "spec.mongodb.credentialsSecretRef";
-        let credentials = secrets.credentials(field, &mongodb.credentials_secret_ref).await?;
-        digests.mongodb = credentials.digest;
+        if let Some(reference) = &mongodb.credentials_secret_ref {
+            let field = "spec.mongodb.credentialsSecretRef";
+            digests.mongodb = secrets.credentials(field, reference).await?.digest;
+        }
+        if let Some(reference) = &mongodb.uri_secret_ref {
+            digests.mongodb += &secrets.uri("spec.mongodb.uriSecretRef", reference).await?;
+        }
     }
     Ok(Resolved { kafka, digests })
 }
@@ -180,7 +195,8 @@ impl Secrets {
         let mut tls = Tls::default();
         if let Some(settings) = &security.tls {
             if let Some(reference) = &settings.ca_secret_ref {
-                tls.authorities = Some(self.authorities(reference).await?);
+                let field = "spec.kafka.security.tls.caSecretRef";
+                tls.authorities = Some(self.authorities(field, reference).await?);
             }
             if let Some(reference) = &settings.client_cert_secret_ref {
                 tls.client = Some(self.client_certificate(reference).await?);
@@ -189,8 +205,18 @@ impl Secrets {
         Ok(Some(tls))
     }
 
-    async fn authorities(&self, reference: &AuthoritySecret) -> Result<Arc<str>, ResolveError> {
-        let field = "spec.kafka.security.tls.caSecretRef";
+    /// Digest of a Secret with a connection string.
+    async fn uri(&self, field: &'static str, reference: &SecretKey) -> Result<String, ResolveError> {
+        let found = self.find(field, &reference.name, &[&reference.key]).await?;
+        let uri = found.text(&reference.key)?;
+        if !uri.starts_with("mongodb://") && !uri.starts_with("mongodb+srv://") {
+            let problem = "holds no connection string that begins with mongodb:// or mongodb+srv://";
+            return Err(found.invalid(&reference.key, problem));
+        }
+        Ok(digest_of_version(&found.secret))
+    }
+
+    async fn authorities(&self, field: &'static str, reference: &AuthoritySecret) -> Result<Arc<str>, ResolveError> {
         let found = self.find(field, &reference.name, &[&reference.key]).await?;
         let authorities = found.text(&reference.key)?;
         pem::check_authorities(&authorities).map_err(|problem| found.invalid(&reference.key, problem))?;

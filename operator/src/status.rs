@@ -18,7 +18,7 @@ use crate::plan::naming;
 use crate::scale::decide::Reason;
 use crate::scale::follow::{Seen, Snapshot};
 use crate::scale::lag::Lag;
-use crate::validate::{Component, Consumer, Pipeline, Scaling};
+use crate::validate::{Component, Consumer, InsightKind, Pipeline, Scaling};
 use trouble::Trouble;
 
 /// A step of the pass that failed.
@@ -115,9 +115,9 @@ pub fn status(previous: &SyncPipelineStatus, seen: &Observations, now: DateTime<
             Some(_) => seen.resolved.clone(),
             None => previous.resolved.clone(),
         },
-        ladder: seen.pipeline.as_ref().map(|pipeline| LadderStatus {
-            users: pipeline.ladder.row.users,
-            recommended_brokers: pipeline.ladder.row.brokers.min,
+        ladder: seen.pipeline.as_ref().and_then(|pipeline| pipeline.ladder.as_ref()).map(|chosen| LadderStatus {
+            users: chosen.row.users,
+            recommended_brokers: chosen.row.brokers.map(|brokers| brokers.min),
             brokers: seen
                 .topics
                 .as_ref()
@@ -238,15 +238,15 @@ fn topics_ready(seen: &Observations) -> State {
 fn degraded(seen: &Observations) -> State {
     let mut notes: Vec<(&str, String)> = vec![];
     if let Some(pipeline) = &seen.pipeline {
-        let row = &pipeline.ladder.row;
+        let chosen = pipeline.ladder.as_ref();
         if let Some(topics) = &seen.topics {
-            let (present, recommended) = (topics.brokers, row.brokers.min);
-            if present < recommended {
+            let recommended = chosen.and_then(|chosen| Some((chosen.row.users, chosen.row.brokers?.min)));
+            if let Some((users, recommended)) = recommended.filter(|(_, least)| topics.brokers < *least) {
                 notes.push((
                     "BrokersBelowRecommendation",
                     format!(
-                        "the Kafka cluster has {present} brokers, {recommended} are recommended for {} users",
-                        row.users
+                        "the Kafka cluster has {} brokers, {recommended} are recommended for {users} users",
+                        topics.brokers
                     ),
                 ));
             }
@@ -259,13 +259,18 @@ fn degraded(seen: &Observations) -> State {
             });
             notes.extend(as_they_are);
         }
-        if pipeline.ladder.beyond_end {
-            let last = ladder::ROWS[ladder::ROWS.len() - 1].users;
+        if let Some((last, users)) = chosen.and_then(|chosen| Some((chosen.beyond?, chosen.row.users))) {
             notes.push((
                 "BeyondLadder",
+                format!("the ladder ends at {last} users; its last row is scaled up in proportion to {users}"),
+            ));
+        }
+        for component in pipeline.components().filter(|component| component.short_of_connections > 0) {
+            notes.push((
+                "ConnectionsShort",
                 format!(
-                    "the ladder ends at {last} users; its last row is scaled up in proportion to {}",
-                    row.users
+                    "{} may have {} replicas fewer than asked for: maxConnections of a store allows no more",
+                    component.name, component.short_of_connections
                 ),
             ));
         }
@@ -323,7 +328,14 @@ fn components(previous: &SyncPipelineStatus, pipeline: &Pipeline, seen: &Observa
         let lag = seen.lag.as_ref().and_then(|lag| lag.readers.get(name));
         of_consumer(pipeline, seen, consumer, lag, before)
     });
-    producers.chain(consumers).collect()
+    let insights = pipeline.insights.iter().map(|insight| {
+        let kind = match insight.kind {
+            InsightKind::Api => naming::INSIGHTS,
+            InsightKind::SmsExtraction => naming::SMS_EXTRACTION,
+        };
+        base(pipeline, seen, kind, &insight.component, "HorizontalPodAutoscaler")
+    });
+    producers.chain(consumers).chain(insights).collect()
 }
 
 fn base(

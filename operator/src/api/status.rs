@@ -51,8 +51,9 @@ pub struct SyncPipelineStatus {
 pub struct LadderStatus {
     /// Users that the row is made for.
     pub users: i64,
-    /// Brokers that the row recommends.
-    pub recommended_brokers: i32,
+    /// Brokers that the row recommends; absent where it says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recommended_brokers: Option<i32>,
     /// Brokers of the Kafka cluster; absent while unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brokers: Option<i32>,
@@ -64,7 +65,7 @@ pub struct LadderStatus {
 pub struct ComponentStatus {
     /// Name.
     pub name: String,
-    /// producer or consumer.
+    /// producer, consumer, insights or smsExtraction.
     pub kind: String,
     /// Pods that exist.
     pub replicas: i32,

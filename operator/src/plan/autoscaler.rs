@@ -7,14 +7,12 @@ use k8s_openapi::api::autoscaling::v2::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 
 use super::naming::Naming;
-use super::sizing;
-use crate::validate::{Pipeline, Producer};
+use super::sizing::{self, Size};
+use crate::ladder::Bounds;
 
-/// Autoscaler of a producer, between the bounds of its row. The target is an absolute value, half of the size,
-/// because a share of the request would mean something else in `dev`, where requests are small.
-pub fn of_producer(name: &Naming, pipeline: &Pipeline, producer: &Producer) -> HorizontalPodAutoscaler {
-    let size = sizing::of_pipeline_pods(pipeline.environment);
-    let bounds = producer.component.bounds;
+/// Autoscaler of an API whose pods have this size. The target is an absolute value, half of the size, because a share
+/// of the request would mean something else in `dev`, where requests are small.
+pub fn of_api(name: &Naming, bounds: Bounds, size: Size) -> HorizontalPodAutoscaler {
     HorizontalPodAutoscaler {
         metadata: name.metadata(),
         spec: HorizontalPodAutoscalerSpec {

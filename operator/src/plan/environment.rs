@@ -3,15 +3,17 @@
 use contract::env;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 
+use super::naming;
 use crate::api::spec::{CredentialsSecret, Kafka, KafkaTls, Mongodb, Postgres};
-use crate::validate::{Consumer, Pipeline, Producer};
+use crate::validate::connections::Pools;
+use crate::validate::{Consumer, Insight, InsightKind, Pipeline, Producer};
 
 /// Variables of a producer.
 pub fn of_producer(pipeline: &Pipeline, producer: &Producer) -> Vec<EnvVar> {
     let mut vars = of_every_workload(pipeline);
     vars.extend(kafka(&pipeline.kafka));
     vars.push(plain(env::ENABLED_TOPICS, producer.topics.join(",")));
-    vars.extend(pipeline.postgres.iter().flat_map(postgres));
+    vars.extend(pipeline.postgres.iter().flat_map(|store| postgres(store, pipeline.pools)));
     vars
 }
 
@@ -23,8 +25,48 @@ pub fn of_consumer(pipeline: &Pipeline, consumer: &Consumer) -> Vec<EnvVar> {
     vars.push(plain(env::KAFKA_CONSUMER_GROUP, &consumer.group));
     vars.push(plain(env::BATCH_MAX_RECORDS, consumer.batch_max_records.to_string()));
     vars.push(plain(env::BATCH_LINGER_MS, consumer.linger.as_millis().to_string()));
-    vars.extend(pipeline.postgres.iter().flat_map(postgres));
-    vars.extend(pipeline.mongodb.iter().flat_map(mongodb));
+    vars.extend(of_stores(pipeline));
+    vars
+}
+
+/// Variables of an API beside the pipeline.
+pub fn of_insight(pipeline: &Pipeline, insight: &Insight) -> Vec<EnvVar> {
+    let mut vars = of_every_workload(pipeline);
+    match insight.kind {
+        InsightKind::Api => {
+            vars.extend(of_stores(pipeline));
+            vars.extend(sms_extractor(pipeline).map(|url| plain(env::SMS_EXTRACTOR_SERVICE_URL, url)));
+        }
+        InsightKind::SmsExtraction => vars.extend(pipeline.postgres.iter().flat_map(extraction_database)),
+    }
+    vars
+}
+
+fn of_stores(pipeline: &Pipeline) -> Vec<EnvVar> {
+    let postgres = pipeline.postgres.iter().flat_map(|store| postgres(store, pipeline.pools));
+    let mongodb = pipeline.mongodb.iter().flat_map(|store| mongodb(store, pipeline.pools));
+    postgres.chain(mongodb).collect()
+}
+
+/// Address of the SMS Extraction API's Service.
+fn sms_extractor(pipeline: &Pipeline) -> Option<String> {
+    let kind = InsightKind::SmsExtraction;
+    pipeline.insights.iter().find(|insight| insight.kind == kind)?;
+    let service = naming::object_name(&pipeline.name, kind.component());
+    Some(format!("http://{service}:{}", contract::port::INSIGHTS))
+}
+
+fn extraction_database(postgres: &Postgres) -> Vec<EnvVar> {
+    let mut vars = vec![
+        plain(env::DB_HOST, &postgres.host),
+        plain(env::DB_PORT, postgres.port.to_string()),
+        plain(env::DB_NAME, &postgres.database),
+    ];
+    vars.extend(credentials(
+        &postgres.credentials_secret_ref,
+        env::DB_USER,
+        env::DB_PASSWORD,
+    ));
     vars
 }
 
@@ -67,7 +109,7 @@ fn kafka_tls(tls: &KafkaTls) -> Vec<EnvVar> {
     vars
 }
 
-fn postgres(postgres: &Postgres) -> Vec<EnvVar> {
+fn postgres(postgres: &Postgres, pools: Pools) -> Vec<EnvVar> {
     let mut vars = vec![
         plain(env::POSTGRES_HOST, &postgres.host),
         plain(env::POSTGRES_PORT, postgres.port.to_string()),
@@ -80,16 +122,39 @@ fn postgres(postgres: &Postgres) -> Vec<EnvVar> {
         env::POSTGRES_USERNAME,
         env::POSTGRES_PASSWORD,
     ));
+    vars.extend(size(env::POSTGRES_MAX_POOL_SIZE, pools.postgres));
+    if let Some(tls) = &postgres.tls {
+        vars.push(plain(env::POSTGRES_TLS_MODE, tls.mode.name()));
+        vars.extend(
+            tls.ca_secret_ref
+                .as_ref()
+                .map(|secret| from_secret(env::POSTGRES_TLS_CA_PEM, &secret.name, &secret.key)),
+        );
+    }
     vars
 }
 
-fn mongodb(mongodb: &Mongodb) -> Vec<EnvVar> {
-    let mut vars = vec![
-        plain(env::MONGODB_HOST, &mongodb.host),
-        plain(env::MONGODB_PORT, mongodb.port.to_string()),
-        plain(env::MONGODB_DATABASE, &mongodb.database),
-        plain(env::MONGODB_ENABLED_SOURCES, mongodb.enabled_sources.join(",")),
-    ];
+fn size(name: &str, connections: Option<i32>) -> Option<EnvVar> {
+    connections.map(|connections| plain(name, connections.to_string()))
+}
+
+fn mongodb(mongodb: &Mongodb, pools: Pools) -> Vec<EnvVar> {
+    let mut vars = vec![];
+    if let Some(host) = &mongodb.host {
+        vars.push(plain(env::MONGODB_HOST, host));
+        vars.push(plain(env::MONGODB_PORT, mongodb.port.to_string()));
+    }
+    if let Some(secret) = &mongodb.uri_secret_ref {
+        vars.push(from_secret(env::MONGODB_URI, &secret.name, &secret.key));
+    }
+    vars.push(plain(env::MONGODB_DATABASE, &mongodb.database));
+    vars.push(plain(env::MONGODB_ENABLED_SOURCES, mongodb.enabled_sources.join(",")));
+    if mongodb.tls {
+        vars.push(plain(env::MONGODB_TLS, "true"));
+    }
+    vars.extend(size(env::MONGODB_MAX_POOL_SIZE, pools.mongodb));
+    let least = mongodb.pool.map(|pool| pool.min.min(pools.mongodb.unwrap_or(pool.max)));
+    vars.extend(size(env::MONGODB_MIN_POOL_SIZE, least));
     vars.extend(
         mongodb
             .auth_mechanism
@@ -101,11 +166,9 @@ fn mongodb(mongodb: &Mongodb) -> Vec<EnvVar> {
             .as_ref()
             .map(|source| plain(env::MONGODB_AUTH_SOURCE, source)),
     );
-    vars.extend(credentials(
-        &mongodb.credentials_secret_ref,
-        env::MONGODB_USERNAME,
-        env::MONGODB_PASSWORD,
-    ));
+    if let Some(secret) = &mongodb.credentials_secret_ref {
+        vars.extend(credentials(secret, env::MONGODB_USERNAME, env::MONGODB_PASSWORD));
+    }
     vars
 }
 

@@ -26,7 +26,8 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Serialize;
 
-use crate::validate::{Component, Pipeline, Topic};
+use crate::api::spec::ServiceSettings;
+use crate::validate::{Component, InsightKind, Pipeline, Topic};
 use naming::Naming;
 
 /// What the plan needs to know beside the pipeline.
@@ -76,46 +77,82 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
         network_policies: vec![],
     };
     for producer in &pipeline.producers {
-        let name = Naming::new(pipeline, naming::PRODUCER, &producer.component.name, owner);
-        plan.add_common(&name, pipeline, &producer.component, settings, network::Open::ToAll);
-        plan.services.push(service::of_producer(&name, pipeline, producer));
+        let component = &producer.component;
+        let name = Naming::new(pipeline, naming::PRODUCER, &component.name, owner);
+        plan.add_common(&name, pipeline, component, network::of_producer(pipeline));
         plan.deployments
             .push(workload::of_producer(&name, pipeline, producer, settings, secrets));
-        plan.autoscalers
-            .push(autoscaler::of_producer(&name, pipeline, producer));
+        let size = sizing::of_pipeline_pods(pipeline.environment);
+        plan.add_api(&name, pipeline, component, &producer.service, contract::port::PRODUCER, size);
     }
     for consumer in &pipeline.consumers {
-        let name = Naming::new(pipeline, naming::CONSUMER, &consumer.component.name, owner);
-        plan.add_common(
-            &name,
-            pipeline,
-            &consumer.component,
-            settings,
-            network::Open::ToMonitoring,
-        );
+        let component = &consumer.component;
+        let name = Naming::new(pipeline, naming::CONSUMER, &component.name, owner);
+        plan.add_common(&name, pipeline, component, network::of_consumer(pipeline, settings));
         plan.deployments
             .push(workload::of_consumer(&name, pipeline, consumer, settings, secrets));
+    }
+    for insight in &pipeline.insights {
+        let component = &insight.component;
+        let kind = match insight.kind {
+            InsightKind::Api => naming::INSIGHTS,
+            InsightKind::SmsExtraction => naming::SMS_EXTRACTION,
+        };
+        let name = Naming::new(pipeline, kind, &component.name, owner);
+        plan.add_common(&name, pipeline, component, network::of_insight(pipeline, settings, insight));
+        plan.deployments
+            .push(workload::of_insight(&name, pipeline, insight, secrets));
+        let size = sizing::of_insights(pipeline.environment);
+        plan.add_api(&name, pipeline, component, &insight.service, contract::port::INSIGHTS, size);
     }
     plan
 }
 
 impl Plan {
+    /// The plan of a SyncPipeline that does not exist yet, and so can own nothing.
+    pub fn without_owner(&mut self) {
+        let accounts = self.accounts.iter_mut().map(|object| &mut object.metadata);
+        let services = self.services.iter_mut().map(|object| &mut object.metadata);
+        let deployments = self.deployments.iter_mut().map(|object| &mut object.metadata);
+        let autoscalers = self.autoscalers.iter_mut().map(|object| &mut object.metadata);
+        let budgets = self.budgets.iter_mut().map(|object| &mut object.metadata);
+        let policies = self.network_policies.iter_mut().map(|object| &mut object.metadata);
+        let all = accounts.chain(services).chain(deployments).chain(autoscalers);
+        all.chain(budgets)
+            .chain(policies)
+            .for_each(|metadata| metadata.owner_references = None);
+    }
+
     /// What every component has beside its Deployment.
     fn add_common(
         &mut self,
         name: &Naming,
         pipeline: &Pipeline,
         component: &Component,
-        settings: &Settings,
-        open: network::Open,
+        traffic: network::Traffic,
     ) {
         self.starts.insert(name.object.clone(), component.bounds.min);
         self.accounts.push(account::service_account(name, pipeline));
         self.budgets.push(disruption::budget(name));
         if pipeline.network_policy.enabled {
             self.network_policies
-                .push(network::policy(name, pipeline, component, settings, open));
+                .push(network::policy(name, component.port, traffic));
         }
+    }
+
+    /// What every API has beside.
+    fn add_api(
+        &mut self,
+        name: &Naming,
+        pipeline: &Pipeline,
+        component: &Component,
+        service: &ServiceSettings,
+        port: u16,
+        size: sizing::Size,
+    ) {
+        self.services
+            .push(service::of_api(name, pipeline.environment, service, port));
+        self.autoscalers.push(autoscaler::of_api(name, component.bounds, size));
     }
 }
 

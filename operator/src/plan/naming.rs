@@ -10,6 +10,10 @@ use crate::validate::Pipeline;
 pub const PRODUCER: &str = "producer";
 /// Kind of component that reads topics into the stores.
 pub const CONSUMER: &str = "consumer";
+/// Kind of component that answers from both stores.
+pub const INSIGHTS: &str = "insights";
+/// Kind of component that the Insights API asks about messages.
+pub const SMS_EXTRACTION: &str = "smsExtraction";
 
 /// Label with the pipeline's name, on everything the operator makes.
 pub const PIPELINE_LABEL: &str = "syncpipeline.dev/pipeline";
@@ -35,6 +39,12 @@ pub fn object_name(pipeline: &str, component: &str) -> String {
     format!("{pipeline}-{component}")
 }
 
+/// Labels that select the pods of a component. They never change: a Deployment's selector cannot.
+pub fn pod_selector(pipeline: &str, component: &str) -> BTreeMap<String, String> {
+    let labels = [(PIPELINE_LABEL, pipeline), (COMPONENT_LABEL, component)];
+    labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()
+}
+
 /// Names and labels of one component's objects.
 #[derive(Debug, Clone)]
 pub struct Naming {
@@ -50,7 +60,7 @@ impl Naming {
     /// Names of component `component` of kind `kind`.
     pub fn new(pipeline: &Pipeline, kind: &str, component: &str, owner: &OwnerReference) -> Naming {
         let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let selector = BTreeMap::from([pair(PIPELINE_LABEL, &pipeline.name), pair(COMPONENT_LABEL, component)]);
+        let selector = pod_selector(&pipeline.name, component);
         let mut labels = selector.clone();
         labels.extend([
             pair("app.kubernetes.io/name", kind),
@@ -83,7 +93,7 @@ impl Naming {
         self.labels.clone()
     }
 
-    /// Labels that select the pods. They never change: a Deployment's selector cannot.
+    /// Labels that select the pods.
     pub fn selector(&self) -> BTreeMap<String, String> {
         self.selector.clone()
     }

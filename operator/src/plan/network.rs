@@ -10,60 +10,70 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::Settings;
-use super::naming::Naming;
-use crate::validate::{Component, Pipeline};
+use super::naming::{self, Naming};
+use crate::validate::{Insight, InsightKind, Pipeline};
 
 /// Label that every namespace has with its own name.
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 /// Port of DNS.
 const DNS: u16 = 53;
 
-/// Who may open connections to a component's pods.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Open {
-    /// Everyone: an API behind a Service or a load balancer.
-    ToAll,
-    /// The monitoring namespace: readers listen for health and metrics only. A node's own probes always pass.
-    ToMonitoring,
+/// What a component's pods take and where they go, DNS aside.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Traffic {
+    /// Who may open connections to the component's port; everyone when absent. A node's own probes always pass.
+    from: Option<Vec<NetworkPolicyPeer>>,
+    /// Servers and other components that the pods may reach.
+    to: Vec<NetworkPolicyEgressRule>,
 }
 
-/// The policy of one component's pods.
-pub fn policy(
-    name: &Naming,
-    pipeline: &Pipeline,
-    component: &Component,
-    settings: &Settings,
-    open: Open,
-) -> NetworkPolicy {
-    let from = match open {
-        Open::ToAll => None,
-        Open::ToMonitoring => Some(vec![NetworkPolicyPeer {
-            namespace_selector: Some(LabelSelector {
-                match_labels: Some(BTreeMap::from([(
-                    NAMESPACE_LABEL.to_owned(),
-                    settings.monitoring_namespace.clone(),
-                )])),
-                match_expressions: None,
-            }),
-            ..NetworkPolicyPeer::default()
-        }]),
-    };
+/// An API behind a Service or a load balancer, which writes to Kafka.
+pub fn of_producer(pipeline: &Pipeline) -> Traffic {
+    Traffic {
+        from: None,
+        to: vec![servers(pipeline, Kind::Kafka)],
+    }
+}
+
+/// A reader: it listens for health and metrics only.
+pub fn of_consumer(pipeline: &Pipeline, settings: &Settings) -> Traffic {
+    Traffic {
+        from: Some(vec![monitoring(settings)]),
+        to: vec![servers(pipeline, Kind::Kafka)],
+    }
+}
+
+/// An API beside the pipeline: the Insights API is for everyone, SMS extraction for the Insights API.
+pub fn of_insight(pipeline: &Pipeline, settings: &Settings, insight: &Insight) -> Traffic {
+    let stores = servers(pipeline, Kind::Stores);
+    match insight.kind {
+        InsightKind::SmsExtraction => Traffic {
+            from: Some(vec![pods(pipeline, InsightKind::Api), monitoring(settings)]),
+            to: vec![stores],
+        },
+        InsightKind::Api => {
+            let asked = |insight: &&Insight| insight.kind == InsightKind::SmsExtraction;
+            let extraction = pipeline.insights.iter().find(asked).map(|extraction| NetworkPolicyEgressRule {
+                ports: Some(vec![port("TCP", extraction.component.port)]),
+                to: Some(vec![pods(pipeline, InsightKind::SmsExtraction)]),
+            });
+            Traffic {
+                from: None,
+                to: std::iter::once(stores).chain(extraction).collect(),
+            }
+        }
+    }
+}
+
+/// The policy of one component's pods, which listen on `number`.
+pub fn policy(name: &Naming, number: u16, traffic: Traffic) -> NetworkPolicy {
     let ingress = NetworkPolicyIngressRule {
-        from,
-        ports: Some(vec![port("TCP", component.port)]),
+        from: traffic.from,
+        ports: Some(vec![port("TCP", number)]),
     };
     let dns = NetworkPolicyEgressRule {
         ports: Some(vec![port("UDP", DNS), port("TCP", DNS)]),
         to: None,
-    };
-    let servers = NetworkPolicyEgressRule {
-        ports: Some(
-            server_ports(pipeline)
-                .into_iter()
-                .map(|number| port("TCP", number))
-                .collect(),
-        ),
-        to: servers(pipeline),
     };
     NetworkPolicy {
         metadata: name.metadata(),
@@ -71,34 +81,68 @@ pub fn policy(
             pod_selector: Some(name.label_selector()),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![ingress]),
-            egress: Some(vec![dns, servers]),
+            egress: Some(std::iter::once(dns).chain(traffic.to).collect()),
         }),
     }
 }
 
+/// The namespace that reads metrics.
+fn monitoring(settings: &Settings) -> NetworkPolicyPeer {
+    let label = (NAMESPACE_LABEL.to_owned(), settings.monitoring_namespace.clone());
+    NetworkPolicyPeer {
+        namespace_selector: Some(LabelSelector {
+            match_labels: Some(BTreeMap::from([label])),
+            match_expressions: None,
+        }),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+/// The pods of a component of the same pipeline.
+fn pods(pipeline: &Pipeline, kind: InsightKind) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        pod_selector: Some(LabelSelector {
+            match_labels: Some(naming::pod_selector(&pipeline.name, kind.component())),
+            match_expressions: None,
+        }),
+        ..NetworkPolicyPeer::default()
+    }
+}
+
+/// Which servers a component talks to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Kafka and the stores.
+    Kafka,
+    /// The stores alone.
+    Stores,
+}
+
 /// Kafka and the stores are in this cluster, or in the networks that the spec names; without any named,
 /// everywhere.
-fn servers(pipeline: &Pipeline) -> Option<Vec<NetworkPolicyPeer>> {
+fn servers(pipeline: &Pipeline, kind: Kind) -> NetworkPolicyEgressRule {
+    let ports = server_ports(pipeline, kind);
+    let ports = ports.into_iter().map(|number| port("TCP", number)).collect();
     let outside = &pipeline.network_policy.egress_cidrs;
-    if outside.is_empty() {
-        return None;
-    }
     let inside = NetworkPolicyPeer {
         namespace_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
     };
-    let outside = outside.iter().map(|cidr| NetworkPolicyPeer {
+    let networks = outside.iter().map(|cidr| NetworkPolicyPeer {
         ip_block: Some(IPBlock {
             cidr: cidr.clone(),
             except: None,
         }),
         ..NetworkPolicyPeer::default()
     });
-    Some(std::iter::once(inside).chain(outside).collect())
+    NetworkPolicyEgressRule {
+        ports: Some(ports),
+        to: (!outside.is_empty()).then(|| std::iter::once(inside).chain(networks).collect()),
+    }
 }
 
-fn server_ports(pipeline: &Pipeline) -> BTreeSet<u16> {
-    let brokers = pipeline.kafka.bootstrap_servers.iter();
+fn server_ports(pipeline: &Pipeline, kind: Kind) -> BTreeSet<u16> {
+    let brokers = pipeline.kafka.bootstrap_servers.iter().filter(|_| kind == Kind::Kafka);
     let brokers = brokers.filter_map(|server| server.rsplit_once(':')?.1.parse().ok());
     let stores = pipeline.postgres.iter().map(|postgres| postgres.port);
     let stores = stores.chain(pipeline.mongodb.iter().map(|mongodb| mongodb.port));

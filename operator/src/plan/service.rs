@@ -4,13 +4,12 @@ use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::naming::Naming;
-use crate::api::spec::{Environment, ServiceType};
-use crate::validate::{Pipeline, Producer};
+use crate::api::spec::{Environment, ServiceSettings, ServiceType};
 
-/// Service of a producer: a load balancer in production, inside the cluster else, unless the spec says so.
-pub fn of_producer(name: &Naming, pipeline: &Pipeline, producer: &Producer) -> Service {
-    let settings = &producer.service;
-    let default = match pipeline.environment {
+/// Service of an API: a load balancer in production, inside the cluster else, unless the spec says so. `port` is the
+/// one that its clients know, whatever the pods listen on.
+pub fn of_api(name: &Naming, environment: Environment, settings: &ServiceSettings, port: u16) -> Service {
+    let default = match environment {
         Environment::Prod => ServiceType::LoadBalancer,
         Environment::Dev | Environment::Staging => ServiceType::ClusterIp,
     };
@@ -29,7 +28,7 @@ pub fn of_producer(name: &Naming, pipeline: &Pipeline, producer: &Producer) -> S
             load_balancer_class: settings.load_balancer_class.clone(),
             ports: Some(vec![ServicePort {
                 name: Some("http".to_owned()),
-                port: i32::from(contract::port::PRODUCER),
+                port: i32::from(port),
                 target_port: Some(IntOrString::String("http".to_owned())),
                 protocol: Some("TCP".to_owned()),
                 ..ServicePort::default()

@@ -34,6 +34,20 @@ pub const fn of_pipeline_pods(environment: Environment) -> Size {
     }
 }
 
+/// Size of the APIs beside the pipeline.
+pub const fn of_insights(environment: Environment) -> Size {
+    match environment {
+        Environment::Dev | Environment::Staging => Size {
+            milli_cpu: 2000,
+            memory_mib: 8192,
+        },
+        Environment::Prod => Size {
+            milli_cpu: 4000,
+            memory_mib: 16_384,
+        },
+    }
+}
+
 /// Request of a pod in `dev`, whatever its size.
 const DEV_REQUEST: Size = Size {
     milli_cpu: 20,

@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::naming::Naming;
 use super::{SecretDigests, Settings, account, environment, pod, sizing};
 use crate::api::spec::EnvVariable;
-use crate::validate::{Component, Consumer, Pipeline, Producer};
+use crate::validate::{Component, Consumer, Insight, InsightKind, Pipeline, Producer};
 
 /// Seconds a pod has to drain: the workloads' own deadline is 25 s.
 const TERMINATION_GRACE: i64 = 30;
@@ -33,15 +33,12 @@ pub fn of_producer(
         env: Some(environment::of_producer(pipeline, producer)),
         ..Container::default()
     };
-    let credentials = format!("{}{}", secrets.kafka, secrets.postgres);
-    deployment(
-        name,
-        pipeline,
-        &producer.component,
-        contract::port::PRODUCER,
-        container,
-        credentials,
-    )
+    let own = Own {
+        port: contract::port::PRODUCER,
+        size: sizing::of_pipeline_pods(pipeline.environment),
+        credentials: format!("{}{}", secrets.kafka, secrets.postgres),
+    };
+    deployment(name, pipeline, &producer.component, container, own)
 }
 
 /// Deployment of a consumer. Its replicas belong to the scaler.
@@ -58,15 +55,41 @@ pub fn of_consumer(
         env: Some(environment::of_consumer(pipeline, consumer)),
         ..Container::default()
     };
-    let credentials = format!("{}{}{}", secrets.kafka, secrets.postgres, secrets.mongodb);
-    deployment(
-        name,
-        pipeline,
-        &consumer.component,
-        contract::port::CONSUMER,
-        container,
-        credentials,
-    )
+    let own = Own {
+        port: contract::port::CONSUMER,
+        size: sizing::of_pipeline_pods(pipeline.environment),
+        credentials: format!("{}{}{}", secrets.kafka, secrets.postgres, secrets.mongodb),
+    };
+    deployment(name, pipeline, &consumer.component, container, own)
+}
+
+/// Deployment of an API beside the pipeline. Its replicas belong to the HorizontalPodAutoscaler.
+pub fn of_insight(name: &Naming, pipeline: &Pipeline, insight: &Insight, secrets: &SecretDigests) -> Deployment {
+    let container = Container {
+        name: insight.component.name.clone(),
+        image: insight.component.image.clone(),
+        env: Some(environment::of_insight(pipeline, insight)),
+        ..Container::default()
+    };
+    let own = Own {
+        port: contract::port::INSIGHTS,
+        size: sizing::of_insights(pipeline.environment),
+        credentials: match insight.kind {
+            InsightKind::Api => format!("{}{}", secrets.postgres, secrets.mongodb),
+            InsightKind::SmsExtraction => secrets.postgres.clone(),
+        },
+    };
+    deployment(name, pipeline, &insight.component, container, own)
+}
+
+/// What a kind of component has of its own.
+struct Own {
+    /// Port that our images listen on unless they are told.
+    port: u16,
+    /// Size of its pods, where the spec says nothing.
+    size: sizing::Size,
+    /// Digest of the credentials that its pods hold.
+    credentials: String,
 }
 
 fn image(component: &Component, default: &str) -> String {
@@ -77,14 +100,13 @@ fn deployment(
     name: &Naming,
     pipeline: &Pipeline,
     component: &Component,
-    known_port: u16,
     container: Container,
-    credentials: String,
+    own: Own,
 ) -> Deployment {
     let resources = component
         .resources
         .clone()
-        .unwrap_or_else(|| sizing::resources(pipeline.environment, sizing::of_pipeline_pods(pipeline.environment)));
+        .unwrap_or_else(|| sizing::resources(pipeline.environment, own.size));
     let probes = pod::probes(&component.probes);
     let container = Container {
         image_pull_policy: pipeline.image_pull_policy.map(str::to_owned),
@@ -100,7 +122,7 @@ fn deployment(
                 .into_iter()
                 .flatten()
                 .chain([pod_name()])
-                .chain(own_port(component, known_port))
+                .chain(own_port(component, own.port))
                 .chain(component.env.iter().map(own_variable))
                 .collect(),
         ),
@@ -115,8 +137,8 @@ fn deployment(
     };
     let settings = &component.pod;
     let mut annotations = settings.annotations.clone();
-    if !credentials.is_empty() {
-        annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), credentials);
+    if !own.credentials.is_empty() {
+        annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), own.credentials);
     }
     let mut labels = settings.labels.clone();
     labels.extend(name.pod_labels());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use contract::Source;
 
-use super::{Consumer, InvalidSpec, Scaling, Topic, invalid, parse_duration, resolve_component};
+use super::{Consumer, InvalidSpec, Scaling, Topic, bounds_of, invalid, parse_duration, resolve_component};
 use crate::api::spec::{self, Consumer as ConsumerSpec, LadderColumn, LadderScaling, ScalingType};
 use crate::ladder::{self, Bounds};
 
@@ -23,27 +23,20 @@ pub(super) fn resolve_consumer(
     consumer: &ConsumerSpec,
     reads: Vec<String>,
     topics: &[Topic],
-    row: &ladder::Chosen,
+    row: Option<&ladder::Chosen>,
 ) -> Result<Consumer, InvalidSpec> {
     let group = consumer
         .group
         .as_ref()
-        .ok_or_else(|| invalid(format!("{field}.group"), "is needed with profile Custom"))?;
+        .ok_or_else(|| {
+            invalid(
+                format!("{field}.group"),
+                "is needed: only consumers that the profile MobileForge knows by name have a group of their own",
+            )
+        })?;
     let settings = consumer.scaling.ladder.clone().unwrap_or_default();
     let column = settings.column.or_else(|| column_of(&consumer.name));
-    let asked = match (consumer.component.replicas, column) {
-        (Some(replicas), _) => Bounds {
-            min: replicas.min,
-            max: replicas.max,
-        },
-        (None, Some(column)) => row.row.bounds(column),
-        (None, None) => {
-            return Err(invalid(
-                format!("{field}.scaling.ladder.column"),
-                "is needed where the component's name is no column of the ladder; or write replicas",
-            ));
-        }
-    };
+    let asked = bounds_of(field, &consumer.component, column, row)?;
     // More readers than partitions of the largest topic would stand idle.
     let partitions = topics
         .iter()

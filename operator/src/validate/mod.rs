@@ -4,9 +4,12 @@
 //! stands what needs the profile's defaults.
 //!
 //! - [`pipeline`]: the result
-//! - `profile`: what MobileForge fills in; `topic`, `consumer`: one part each
+//! - `profile`: what MobileForge fills in; `topic`, `consumer`, `insights`: one part each
+//! - [`connections`]: what the stores can bear
 
+pub mod connections;
 mod consumer;
+mod insights;
 pub mod pipeline;
 mod profile;
 mod topic;
@@ -14,14 +17,17 @@ mod topic;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use contract::Source;
 use kube::ResourceExt;
 
 use crate::api::duration;
-use crate::api::spec::{self, Profile, SyncPipeline, Topic as TopicSpec};
+use crate::api::spec::{self, LadderColumn, Profile, SyncPipeline, Topic as TopicSpec};
 use crate::ladder::{self, Bounds};
 
+use connections::Pools;
 use consumer::resolve_consumer;
-pub use pipeline::{Component, Consumer, Pipeline, Producer, Scaling, Topic};
+use insights::resolve_insights;
+pub use pipeline::{Component, Consumer, Insight, InsightKind, Pipeline, Producer, Scaling, Topic};
 use profile::mobile_forge;
 use topic::{add_dead_letter_topics, resolve_topic};
 
@@ -67,32 +73,37 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
         .map(|(index, topic)| resolve_topic(&spec.kafka, topic, index))
         .collect::<Result<Vec<_>, _>>()?;
 
-    let enabled = |field: &str, names: Option<&Vec<String>>| -> Result<Vec<String>, InvalidSpec> {
-        let names = names.ok_or_else(|| invalid(field, "is needed with profile Custom"))?;
+    let enabled = |field: &str, names: Option<&Vec<String>>, own_image: bool| -> Result<Vec<String>, InvalidSpec> {
+        let names = names.ok_or_else(|| {
+            invalid(field, "is needed: only components that the profile MobileForge knows by name have topics of their own")
+        })?;
         if let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) {
             return Err(invalid(
                 field,
                 format!("topic {unknown:?} is not declared in spec.topics"),
             ));
         }
+        let no_source = names.iter().find(|name| Source::of_topic(name, "").is_none());
+        if let Some(topic) = no_source.filter(|_| own_image) {
+            let sources = Source::ALL.map(Source::topic).join(", ");
+            return Err(invalid(
+                field,
+                format!("topic {topic} is none that the operator's own image knows ({sources}); give the component an image"),
+            ));
+        }
         let here = names.iter().filter(|name| !absent.contains(name.as_str()));
         Ok(here.map(|name| format!("{}{name}", spec.kafka.topic_prefix)).collect())
     };
-    let row = ladder::row_for(spec.daily_active_users);
+    let row = ladder::row_for(&rows(spec)?, spec.daily_active_users);
 
     let mut producers = Vec::new();
     for producer in &producer_specs {
         let field = format!("spec.producers[{}]", producer.name);
-        let bounds = match (producer.component.replicas, spec.profile) {
-            (Some(replicas), _) => Bounds {
-                min: replicas.min,
-                max: replicas.max,
-            },
-            _ => row.row.producer,
-        };
+        let component = &producer.component;
+        let bounds = bounds_of(&field, component, Some(LadderColumn::Producer), row.as_ref())?;
         producers.push(Producer {
-            component: resolve_component(&producer.name, &producer.component, bounds, contract::port::PRODUCER),
-            topics: enabled(&format!("{field}.topics"), producer.topics.as_ref())?,
+            component: resolve_component(&producer.name, component, bounds, contract::port::PRODUCER),
+            topics: enabled(&format!("{field}.topics"), producer.topics.as_ref(), component.image.is_none())?,
             service: producer.service.clone(),
         });
     }
@@ -100,24 +111,21 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
     let mut consumers = Vec::new();
     for consumer in &consumer_specs {
         let field = format!("spec.consumers[{}]", consumer.name);
-        let reads = enabled(&format!("{field}.topics"), consumer.topics.as_ref())?;
+        let own_image = consumer.component.image.is_none();
+        let reads = enabled(&format!("{field}.topics"), consumer.topics.as_ref(), own_image)?;
         if reads.is_empty() {
             // Every topic of this reader is left out of the region.
             continue;
         }
-        consumers.push(resolve_consumer(spec, &field, consumer, reads, &topics, &row)?);
+        consumers.push(resolve_consumer(spec, &field, consumer, reads, &topics, row.as_ref())?);
     }
-    check_names(&producers, &consumers)?;
+    let insights = resolve_insights(spec, row.as_ref())?;
+    check_names(&producers, &consumers, &insights)?;
     check_groups(&consumers)?;
-    if !consumers.is_empty() && spec.postgres.is_none() {
-        return Err(invalid(
-            "spec.postgres",
-            "is needed: consumers write to it and keep their ledger in it",
-        ));
-    }
+    check_stores(spec, &consumers)?;
     add_dead_letter_topics(spec, &mut topics, &consumers);
 
-    Ok(Pipeline {
+    let pipeline = Pipeline {
         name: object.name_any(),
         namespace: object.namespace().unwrap_or_else(|| "default".to_owned()),
         environment: spec.environment,
@@ -129,6 +137,8 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
         topics,
         producers,
         consumers,
+        insights,
+        pools: Pools::default(),
         image_pull_secrets: spec
             .image_pull_secrets
             .iter()
@@ -140,7 +150,81 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
             spec::ImagePullPolicy::Never => "Never",
         }),
         network_policy: spec.network_policy.clone(),
+    };
+    Ok(connections::fit(pipeline))
+}
+
+/// The ladder's rows, ascending.
+fn rows(spec: &spec::SyncPipelineSpec) -> Result<Vec<ladder::Row>, InvalidSpec> {
+    if spec.ladder.is_empty() {
+        return Ok(ladder::built_in());
+    }
+    let bounds = |bounds: spec::ReplicaBounds| Bounds {
+        min: bounds.min,
+        max: bounds.max,
+    };
+    let mut rows: Vec<ladder::Row> = spec
+        .ladder
+        .iter()
+        .map(|row| ladder::Row {
+            users: row.users,
+            columns: row.columns().map(|(column, replicas)| (column, bounds(replicas))).collect(),
+            brokers: row.brokers.map(bounds),
+        })
+        .collect();
+    rows.sort_by_key(|row| row.users);
+    match rows.windows(2).find(|pair| pair[0].users == pair[1].users) {
+        Some(pair) => Err(invalid(
+            format!("spec.ladder[{}]", pair[0].users),
+            "two rows are made for this number of users; leave one of them out",
+        )),
+        None => Ok(rows),
+    }
+}
+
+/// Least and most replicas: the component's own, or those of its column in the row.
+fn bounds_of(
+    field: &str,
+    component: &spec::Component,
+    column: Option<LadderColumn>,
+    row: Option<&ladder::Chosen>,
+) -> Result<Bounds, InvalidSpec> {
+    if let Some(spec::ReplicaBounds { min, max }) = component.replicas {
+        return Ok(Bounds { min, max });
+    }
+    let Some(column) = column else {
+        return Err(invalid(
+            format!("{field}.scaling.ladder.column"),
+            "is needed where the component's name is no column of the ladder; or write replicas",
+        ));
+    };
+    let bounds = row.and_then(|chosen| chosen.row.columns.get(&column));
+    bounds.copied().ok_or_else(|| {
+        let users = row.map_or(0, |chosen| chosen.row.users);
+        invalid(
+            format!("spec.ladder[{users}].{}", column.name()),
+            format!("is needed by {field}; or write its replicas"),
+        )
     })
+}
+
+/// What the operator's own image of consumers writes to.
+fn check_stores(spec: &spec::SyncPipelineSpec, consumers: &[Consumer]) -> Result<(), InvalidSpec> {
+    let mut own = consumers.iter().filter(|consumer| consumer.component.image.is_none());
+    let Some(consumer) = own.next() else { return Ok(()) };
+    let needed = |field: &str, what: &str| {
+        invalid(
+            field,
+            format!("is needed: spec.consumers[{}] {what}", consumer.component.name),
+        )
+    };
+    if spec.postgres.is_none() {
+        return Err(needed("spec.postgres", "writes to it and keeps its ledger in it"));
+    }
+    if spec.mongodb.is_none() {
+        return Err(needed("spec.mongodb", "writes to it"));
+    }
+    Ok(())
 }
 
 fn parse_duration(field: &str, text: Option<&String>, default: Duration) -> Result<Duration, InvalidSpec> {
@@ -154,6 +238,7 @@ fn resolve_component(name: &str, component: &spec::Component, bounds: Bounds, de
         name: name.to_owned(),
         image: component.image.clone(),
         bounds,
+        short_of_connections: 0,
         resources: component.resources.clone(),
         // The API server has checked the range.
         port: component
@@ -166,8 +251,9 @@ fn resolve_component(name: &str, component: &spec::Component, bounds: Bounds, de
     }
 }
 
-fn check_names(producers: &[Producer], consumers: &[Consumer]) -> Result<(), InvalidSpec> {
-    let mut seen = BTreeSet::new();
+fn check_names(producers: &[Producer], consumers: &[Consumer], insights: &[Insight]) -> Result<(), InvalidSpec> {
+    // The names that are fixed first: the others can be chosen.
+    let mut seen: BTreeSet<&String> = insights.iter().map(|insight| &insight.component.name).collect();
     let producers = producers
         .iter()
         .map(|producer| ("spec.producers", &producer.component.name));

@@ -6,8 +6,10 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use crate::api::spec::{
-    self, DeletionPolicy, EnvVariable, Environment, NetworkPolicySettings, PodSettings, Probes, Region, ServiceSettings,
+    self, DeletionPolicy, EnvVariable, Environment, LadderColumn, NetworkPolicySettings, PodSettings, Probes, Region,
+    ServiceSettings,
 };
+use super::connections::Pools;
 use crate::ladder::{self, Bounds};
 
 /// A pipeline with every default filled in: what the plan is made from.
@@ -22,7 +24,7 @@ pub struct Pipeline {
     /// Region, where one is given.
     pub region: Option<Region>,
     /// Row of the ladder.
-    pub ladder: ladder::Chosen,
+    pub ladder: Option<ladder::Chosen>,
     /// The Kafka cluster as the user wrote it.
     pub kafka: spec::Kafka,
     /// The PostgreSQL server as the user wrote it.
@@ -35,12 +37,26 @@ pub struct Pipeline {
     pub producers: Vec<Producer>,
     /// Consumers.
     pub consumers: Vec<Consumer>,
+    /// APIs that say what the stored records mean.
+    pub insights: Vec<Insight>,
+    /// What each pod may hold open to the stores.
+    pub pools: Pools,
     /// Secrets with credentials of the image registry.
     pub image_pull_secrets: Vec<String>,
     /// When to pull images.
     pub image_pull_policy: Option<&'static str>,
     /// What the pods may talk to.
     pub network_policy: NetworkPolicySettings,
+}
+
+impl Pipeline {
+    /// Every component.
+    pub fn components(&self) -> impl Iterator<Item = &Component> {
+        let producers = self.producers.iter().map(|producer| &producer.component);
+        let consumers = self.consumers.iter().map(|consumer| &consumer.component);
+        let insights = self.insights.iter().map(|insight| &insight.component);
+        producers.chain(consumers).chain(insights)
+    }
 }
 
 /// A topic.
@@ -71,6 +87,8 @@ pub struct Component {
     pub image: Option<String>,
     /// Least and most replicas.
     pub bounds: Bounds,
+    /// Replicas taken off the most, so that all pods fit into `maxConnections` of a store.
+    pub short_of_connections: i32,
     /// Requests and limits; those of the environment when absent.
     pub resources: Option<ResourceRequirements>,
     /// Port that the container listens on.
@@ -111,6 +129,52 @@ pub struct Consumer {
     pub scaling: Scaling,
     /// Replicas that the ladder or the spec asks for but the topics have no partitions for.
     pub missing_partitions: i32,
+}
+
+/// An API that says what the stored records mean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Insight {
+    /// What every component has.
+    pub component: Component,
+    /// Which one.
+    pub kind: InsightKind,
+    /// Its Service.
+    pub service: ServiceSettings,
+}
+
+/// Which of the APIs beside the pipeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsightKind {
+    /// The Insights API.
+    Api,
+    /// The SMS Extraction API.
+    SmsExtraction,
+}
+
+impl InsightKind {
+    /// Name of the component.
+    pub const fn component(self) -> &'static str {
+        match self {
+            InsightKind::Api => "insights",
+            InsightKind::SmsExtraction => "sms-extraction",
+        }
+    }
+
+    /// Path of its field.
+    pub const fn field(self) -> &'static str {
+        match self {
+            InsightKind::Api => "spec.insights.api",
+            InsightKind::SmsExtraction => "spec.insights.smsExtraction",
+        }
+    }
+
+    /// Its column of the ladder.
+    pub const fn column(self) -> LadderColumn {
+        match self {
+            InsightKind::Api => LadderColumn::Insights,
+            InsightKind::SmsExtraction => LadderColumn::SmsExtraction,
+        }
+    }
 }
 
 /// How replicas follow the lag.

@@ -8,7 +8,8 @@ fn short(extra: &str) -> SyncPipeline {
     object(&format!(
         "apiVersion: syncpipeline.dev/v1alpha1\nkind: SyncPipeline\nmetadata: {{name: p, namespace: n}}\nspec:\n  \
          dailyActiveUsers: 100000\n  kafka: {{bootstrapServers: ['k:9092']}}\n  \
-         postgres: {{host: pg, credentialsSecretRef: {{name: pg}}}}\n{extra}"
+         postgres: {{host: pg, credentialsSecretRef: {{name: pg}}}}\n  \
+         mongodb: {{host: mg, credentialsSecretRef: {{name: mg}}}}\n{extra}"
     ))
 }
 
@@ -127,10 +128,97 @@ fn prefixes_stand_before_topics_and_groups() {
 #[test]
 fn custom_fills_in_nothing_and_says_what_is_missing() {
     let custom = short(
-        "  profile: Custom\n  topics: [{name: a}]\n  consumers: [{name: reader, topics: [a], replicas: {min: 1, max: 1}}]\n",
+        "  profile: Custom\n  topics: [{name: a}]\n  \
+         consumers: [{name: reader, topics: [a], image: i, replicas: {min: 1, max: 1}}]\n",
     );
     assert_eq!(
         validate(&custom).unwrap_err().to_string(),
-        "spec.consumers[reader].group: is needed with profile Custom"
+        "spec.consumers[reader].group: is needed: only consumers that the profile MobileForge knows by name have a group \
+         of their own"
     );
+}
+
+#[test]
+fn topics_that_our_images_do_not_know_need_an_image_that_does() {
+    let producer = "  profile: Custom\n  topics: [{name: clicks}]\n  producers: [{name: api, topics: [clicks]}]\n";
+    assert_eq!(
+        validate(&short(producer)).unwrap_err().to_string(),
+        "spec.producers[api].topics: topic clicks is none that the operator's own image knows (sms_batched, events_log, \
+         apps_and_device_batched, contacts_batched, call_logs_batched); give the component an image"
+    );
+    let own = producer.replace("{name: api,", "{name: api, image: 'vendor:1',");
+    assert_eq!(validate(&short(&own)).unwrap().producers.len(), 1);
+}
+
+#[test]
+fn our_readers_need_both_stores_and_a_vendors_none() {
+    let mut object = short("");
+    object.spec.mongodb = None;
+    assert_eq!(
+        validate(&object).unwrap_err().to_string(),
+        "spec.mongodb: is needed: spec.consumers[sms] writes to it"
+    );
+    object.spec.postgres = None;
+    object.spec.consumers = short(
+        "  consumers: [{name: sms, image: v}, {name: events, image: v}, {name: common, image: v}]\n",
+    )
+    .spec
+    .consumers;
+    assert_eq!(validate(&object).unwrap().consumers.len(), 3);
+}
+
+#[test]
+fn a_ladder_of_ones_own_replaces_the_rows() {
+    let own = "  ladder:\n  - {users: 200000, producer: {min: 3, max: 6}, sms: {min: 2, max: 9}, events: {min: 1, max: 3}, \
+               common: {min: 1, max: 2}}\n  - {users: 50000, producer: {min: 1, max: 1}}\n";
+    let pipeline = validate(&short(own)).unwrap();
+    assert_eq!(pipeline.ladder.unwrap().row.users, 200_000);
+    assert_eq!(pipeline.producers[0].component.bounds, Bounds { min: 3, max: 6 });
+    assert_eq!(pipeline.consumers[0].component.bounds, Bounds { min: 2, max: 9 });
+
+    let without = own.replace("events: {min: 1, max: 3}, ", "");
+    assert_eq!(
+        validate(&short(&without)).unwrap_err().to_string(),
+        "spec.ladder[200000].events: is needed by spec.consumers[events]; or write its replicas"
+    );
+}
+
+#[test]
+fn insights_and_sms_extraction_are_there_when_they_are_written() {
+    let pipeline = validate(&short("  insights: {api: {image: i}, smsExtraction: {image: s, port: 9000}}\n")).unwrap();
+    let found: Vec<_> = pipeline
+        .insights
+        .iter()
+        .map(|insight| (insight.component.name.as_str(), insight.component.bounds, insight.component.port))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("insights", Bounds { min: 6, max: 10 }, 8000),
+            ("sms-extraction", Bounds { min: 3, max: 5 }, 9000),
+        ]
+    );
+    assert!(validate(&short("")).unwrap().insights.is_empty());
+    assert_eq!(
+        validate(&short("  insights: {api: {}}\n")).unwrap_err().to_string(),
+        "spec.insights.api.image: is needed: the operator brings no image of its own for this component"
+    );
+    let taken = short("  insights: {api: {image: i}}\n  producers: [{name: insights, topics: [sms_batched]}]\n");
+    assert_eq!(
+        validate(&taken).unwrap_err().to_string(),
+        "spec.producers[insights].name: another component has this name; choose another"
+    );
+}
+
+#[test]
+fn connections_are_shared_among_the_pods() {
+    let mut object = short("");
+    object.spec.postgres.as_mut().unwrap().max_connections = Some(100);
+    let pipeline = validate(&object).unwrap();
+    // 16 + 10 + 10 readers, and a quarter more of each while they are rolled: 46.
+    assert_eq!(pipeline.pools.postgres, Some(2));
+    object.spec.postgres.as_mut().unwrap().max_connections = Some(20);
+    let pipeline = validate(&object).unwrap();
+    assert_eq!(pipeline.pools.postgres, Some(1));
+    assert!(pipeline.components().any(|component| component.short_of_connections > 0));
 }

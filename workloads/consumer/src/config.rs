@@ -2,6 +2,7 @@
 
 use contract::{Source, env};
 use runtime::env::{Env, EnvError};
+use sqlx::postgres::PgSslMode;
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 /// PostgreSQL keeps 63 bytes of a name and cuts off the rest in silence.
@@ -52,6 +53,10 @@ pub struct PostgresConfig {
     pub username: String,
     /// Password.
     pub password: String,
+    /// Encryption, by libpq's names of the modes.
+    pub tls_mode: PgSslMode,
+    /// Certificates of the authorities that may sign the server's, in PEM; the public ones when `None`.
+    pub tls_authorities: Option<String>,
     /// Most connections.
     pub max_connections: u32,
 }
@@ -59,10 +64,8 @@ pub struct PostgresConfig {
 /// How to reach MongoDB, and what to store there.
 #[derive(Clone)]
 pub struct MongodbConfig {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// Where the server is.
+    pub server: MongodbServer,
     /// Database.
     pub database: String,
     /// User name; without it, no authentication.
@@ -89,6 +92,22 @@ pub struct MongodbConfig {
     pub wait_queue_timeout: Duration,
     /// Whether the driver repeats a write once by itself.
     pub retry_writes: bool,
+}
+
+/// Where MongoDB is.
+#[derive(Clone, PartialEq, Eq)]
+pub enum MongodbServer {
+    /// One server.
+    Host {
+        /// Host name or address.
+        host: String,
+        /// TCP port.
+        port: u16,
+        /// Whether connections are encrypted.
+        tls: bool,
+    },
+    /// What a connection string says. It may hold a password.
+    Uri(String),
 }
 
 impl Config {
@@ -151,6 +170,8 @@ impl PostgresConfig {
             schema,
             username: environment.required(env::POSTGRES_USERNAME)?,
             password: environment.required(env::POSTGRES_PASSWORD)?,
+            tls_mode: environment.parsed_or(env::POSTGRES_TLS_MODE, PgSslMode::Prefer)?,
+            tls_authorities: environment.optional(env::POSTGRES_TLS_CA_PEM),
             max_connections: positive(environment, env::POSTGRES_MAX_POOL_SIZE, 8)?,
         })
     }
@@ -160,9 +181,16 @@ impl MongodbConfig {
     fn from_env(environment: &Env) -> Result<MongodbConfig, EnvError> {
         let milliseconds = |name, default| environment.parsed_or(name, default).map(Duration::from_millis);
         let max_pool_size = positive(environment, env::MONGODB_MAX_POOL_SIZE, 100)?;
+        let server = match environment.optional(env::MONGODB_URI) {
+            Some(uri) => MongodbServer::Uri(uri),
+            None => MongodbServer::Host {
+                host: environment.required(env::MONGODB_HOST)?,
+                port: environment.parsed_or(env::MONGODB_PORT, 27017)?,
+                tls: environment.parsed_or(env::MONGODB_TLS, false)?,
+            },
+        };
         Ok(MongodbConfig {
-            host: environment.required(env::MONGODB_HOST)?,
-            port: environment.parsed_or(env::MONGODB_PORT, 27017)?,
+            server,
             database: environment.required(env::MONGODB_DATABASE)?,
             username: environment.optional(env::MONGODB_USERNAME),
             password: environment.optional(env::MONGODB_PASSWORD),
@@ -230,7 +258,10 @@ impl fmt::Debug for PostgresConfig {
 /// Where, and never the password.
 impl fmt::Debug for MongodbConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "mongodb://{}:{}/{}", self.host, self.port, self.database)
+        match &self.server {
+            MongodbServer::Host { host, port, .. } => write!(f, "mongodb://{host}:{port}/{}", self.database),
+            MongodbServer::Uri(_) => write!(f, "{}, database {}", env::MONGODB_URI, self.database),
+        }
     }
 }
 
@@ -308,11 +339,27 @@ mod tests {
     }
 
     #[test]
+    fn a_connection_string_takes_the_place_of_host_and_port() {
+        let uri = "mongodb+srv://user:secret@cluster.example.com/?retryWrites=true";
+        let config = Config::from_env(&environment(&[(env::MONGODB_URI, uri), (env::MONGODB_HOST, "")])).unwrap();
+        assert!(config.mongodb.server == MongodbServer::Uri(uri.to_owned()));
+    }
+
+    #[test]
+    fn modes_of_postgresql_have_libpqs_names() {
+        let mode = |name: &'static str| Config::from_env(&environment(&[(env::POSTGRES_TLS_MODE, name)]));
+        for (name, expected) in [("", PgSslMode::Prefer), ("verify-full", PgSslMode::VerifyFull), ("disable", PgSslMode::Disable)] {
+            let found = mode(name).unwrap().postgres.tls_mode;
+            assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{name}");
+        }
+        assert!(mode("always").unwrap_err().to_string().contains(env::POSTGRES_TLS_MODE));
+    }
+
+    #[test]
     fn passwords_are_not_shown() {
-        let shown = format!(
-            "{:?}",
-            Config::from_env(&environment(&[(env::MONGODB_PASSWORD, "secret")])).unwrap()
-        );
-        assert!(!shown.contains("secret"), "{shown}");
+        for change in [(env::MONGODB_PASSWORD, "secret"), (env::MONGODB_URI, "mongodb://u:secret@h")] {
+            let shown = format!("{:?}", Config::from_env(&environment(&[change])).unwrap());
+            assert!(!shown.contains("secret"), "{shown}");
+        }
     }
 }

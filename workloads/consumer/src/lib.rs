@@ -129,7 +129,7 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
     let metrics = Metrics::register()?;
     let topic_ids = TopicIds::new(&config.kafka, config.topics.clone())?;
     let postgres = Postgres::new(&config.postgres, config.sources());
-    let mongodb = Mongodb::new(&config.mongodb)?;
+    let mongodb = Mongodb::new(&config.mongodb).await?;
 
     let Some(topics) = start::prepare(config, &topic_ids, &mongodb, health, stop).await else {
         return Ok(());

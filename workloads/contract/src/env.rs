@@ -57,6 +57,16 @@ pub const BATCH_MAX_RECORDS: &str = "DI_CONSUMER_BATCH_MAX_RECORDS";
 /// Longest wait for a batch to fill, in milliseconds; also the interval between commits of a busy reader.
 pub const BATCH_LINGER_MS: &str = "DI_CONSUMER_BATCH_LINGER_MS";
 
+/// `disable`, `prefer` (when unset), `require`, `verify-ca` or `verify-full`: whether connections to PostgreSQL are
+/// encrypted and whose certificates are believed.
+pub const POSTGRES_TLS_MODE: &str = "DI_POSTGRES_TLS_MODE";
+/// Certificates of the authorities that may sign PostgreSQL's, in PEM; the public ones when unset. From a Secret.
+pub const POSTGRES_TLS_CA_PEM: &str = "DI_POSTGRES_TLS_CA_PEM";
+
+/// Connection string of MongoDB, in place of host and port; always from a Secret.
+pub const MONGODB_URI: &str = "DI_MONGODB_URI";
+/// `true` encrypts connections to MongoDB; `false` when unset. A connection string says it itself.
+pub const MONGODB_TLS: &str = "DI_MONGODB_TLS";
 /// MongoDB user name.
 pub const MONGODB_USERNAME: &str = "DI_MONGODB_USERNAME";
 /// MongoDB password; always from a Secret.
@@ -88,6 +98,19 @@ pub const MONGODB_RETRY_WRITES: &str = "DI_MONGODB_RETRY_WRITES";
 /// Milliseconds an operation may wait for a connection; 2000 when unset. Enforced by the workload.
 pub const MONGODB_WAIT_QUEUE_TIMEOUT_MS: &str = "DI_MONGODB_WAIT_QUEUE_TIMEOUT_MS";
 
+/// Where the Insights API finds the SMS Extraction API: its base address.
+pub const SMS_EXTRACTOR_SERVICE_URL: &str = "SMS_EXTRACTOR_SERVICE_URL";
+/// PostgreSQL user name of the SMS Extraction API.
+pub const DB_USER: &str = "DB_USER";
+/// PostgreSQL password of the SMS Extraction API; always from a Secret.
+pub const DB_PASSWORD: &str = "DB_PASSWORD";
+/// PostgreSQL host name or address of the SMS Extraction API.
+pub const DB_HOST: &str = "DB_HOST";
+/// PostgreSQL TCP port of the SMS Extraction API.
+pub const DB_PORT: &str = "DB_PORT";
+/// Database of the SMS Extraction API.
+pub const DB_NAME: &str = "DB_NAME";
+
 /// Every name above: what a user's own `env` of a component may not set.
 pub const ALL: &[&str] = &[
     POSTGRES_USERNAME,
@@ -116,6 +139,16 @@ pub const ALL: &[&str] = &[
     LAUNCH_ENVIRONMENT,
     BATCH_MAX_RECORDS,
     BATCH_LINGER_MS,
+    POSTGRES_TLS_MODE,
+    POSTGRES_TLS_CA_PEM,
+    SMS_EXTRACTOR_SERVICE_URL,
+    DB_USER,
+    DB_PASSWORD,
+    DB_HOST,
+    DB_PORT,
+    DB_NAME,
+    MONGODB_URI,
+    MONGODB_TLS,
     MONGODB_USERNAME,
     MONGODB_PASSWORD,
     MONGODB_HOST,

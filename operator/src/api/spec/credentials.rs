@@ -28,6 +28,17 @@ fn password_key() -> String {
     "password".to_owned()
 }
 
+/// One key of a Secret of the same namespace.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
+pub struct SecretKey {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
 /// A Secret of the same namespace that holds certificates of authorities.
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]

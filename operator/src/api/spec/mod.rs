@@ -9,7 +9,9 @@
 
 pub mod component;
 pub mod credentials;
+pub mod insights;
 pub mod kafka;
+pub mod ladder;
 pub mod network;
 pub mod pod;
 pub mod scaling;
@@ -23,12 +25,14 @@ use serde::{Deserialize, Serialize};
 use super::status::SyncPipelineStatus;
 
 pub use component::{Batch, Component, Consumer, Producer, ReplicaBounds, ServiceSettings, ServiceType};
-pub use credentials::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret};
+pub use credentials::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, SecretKey};
 pub use kafka::{Kafka, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
+pub use insights::{Api, Insights};
+pub use ladder::{LadderColumn, LadderRow};
 pub use network::NetworkPolicySettings;
 pub use pod::{EnvVariable, PodSettings, ProbeType, Probes, SecuritySettings, TopologySpread};
-pub use scaling::{LadderColumn, LadderScaling, Scaling, ScalingType};
-pub use stores::{Mongodb, MongodbAuthMechanism, Postgres};
+pub use scaling::{LadderScaling, Scaling, ScalingType};
+pub use stores::{Mongodb, MongodbAuthMechanism, MongodbPool, Postgres, PostgresTls, PostgresTlsMode};
 pub use topic::{DeletionPolicy, Topic};
 
 /// A data-sync pipeline: topics, and the stages between them.
@@ -53,8 +57,18 @@ pub use topic::{DeletionPolicy, Topic};
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("!has(self.consumers) || self.consumers.all(a, !has(a.group) || !has(a.topics) || self.consumers.all(b, a.name == b.name || !has(b.group) || a.group != b.group || !has(b.topics) || !a.topics.exists(t, t in b.topics)))")
-    .message("spec.consumers: two consumers of one group read the same topic; give each its own group or its own topics"))]
+#[x_kube(
+    validation = Rule::new("!has(self.consumers) || self.consumers.all(a, !has(a.group) || !has(a.topics) || self.consumers.all(b, a.name == b.name || !has(b.group) || a.group != b.group || !has(b.topics) || !a.topics.exists(t, t in b.topics)))")
+        .message("spec.consumers: two consumers of one group read the same topic; give each its own group or its own topics"),
+    validation = Rule::new("self.profile != 'Custom' || !has(self.consumers) || self.consumers.all(c, !has(c.topics) || c.topics.all(t, has(self.topics) && self.topics.exists(d, d.name == t)))")
+        .message("spec.consumers: a topic that is read is not declared in spec.topics"),
+    validation = Rule::new("self.profile != 'Custom' || !has(self.producers) || self.producers.all(p, !has(p.topics) || p.topics.all(t, has(self.topics) && self.topics.exists(d, d.name == t)))")
+        .message("spec.producers: a topic that is written is not declared in spec.topics"),
+    validation = Rule::new("self.profile != 'Custom' || !has(self.consumers) || self.consumers.all(c, has(c.topics) && has(c.group))")
+        .message("spec.consumers: topics and group are needed with profile Custom"),
+    validation = Rule::new("self.profile != 'Custom' || !has(self.producers) || self.producers.all(p, has(p.topics))")
+        .message("spec.producers: topics are needed with profile Custom"),
+)]
 pub struct SyncPipelineSpec {
     /// `MobileForge` fills in the topics, the producer and the consumers of the mobile data-sync pipeline;
     /// what is written here changes them by name. `Custom` has only what is written. Cannot be changed.
@@ -99,6 +113,15 @@ pub struct SyncPipelineSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub consumers: Vec<Consumer>,
+
+    /// APIs that say what the stored records mean.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insights: Option<Insights>,
+
+    /// Rows of the scaling ladder, in any order, in place of the built-in ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["users"]))]
+    pub ladder: Vec<LadderRow>,
 
     /// Secrets with credentials of the image registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

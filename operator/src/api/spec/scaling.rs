@@ -4,6 +4,8 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::LadderColumn;
+
 /// How replicas follow the lag.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
@@ -45,15 +47,4 @@ pub struct LadderScaling {
     #[x_kube(validation = Rule::new("self.isSorted() && self.all(t, self.exists_one(u, u == t))")
         .message("scaling.ladder.lagThresholds: must be ascending, each larger than the one before"))]
     pub lag_thresholds: Option<Vec<i64>>,
-}
-
-/// Column of the ladder.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq)]
-#[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
-pub enum LadderColumn {
-    Producer,
-    Sms,
-    Events,
-    Common,
 }

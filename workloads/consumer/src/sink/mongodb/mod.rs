@@ -9,14 +9,14 @@ pub mod fault;
 pub mod write;
 
 use crate::{
-    config::MongodbConfig,
+    config::{MongodbConfig, MongodbServer},
     sink::{Fault, MONGODB, StoreError},
 };
 use ::mongodb::{
     Client, Collection, Database,
     bson::doc,
     error::Error,
-    options::{AuthMechanism, ClientOptions, Credential, ServerAddress},
+    options::{AuthMechanism, ClientOptions, Credential, ServerAddress, Tls, TlsOptions},
 };
 use contract::Source;
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
@@ -34,9 +34,10 @@ pub struct Mongodb {
 }
 
 impl Mongodb {
-    /// A client for the sources that are enabled. Connects when first used.
-    pub fn new(config: &MongodbConfig) -> Result<Mongodb, StoreError> {
-        let options = options(config)?;
+    /// A client for the sources that are enabled. Connects when first used; a connection string may have to be looked
+    /// up in the DNS before.
+    pub async fn new(config: &MongodbConfig) -> Result<Mongodb, StoreError> {
+        let options = options(config).await?;
         Ok(Mongodb {
             database: Client::with_options(options)
                 .map_err(store_error)?
@@ -67,7 +68,6 @@ impl Mongodb {
 
     /// One operation: a wait for a connection's turn, then the operation, each within its limit.
     async fn bounded<T>(&self, operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let timed_out = || Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
         let _turn = match timeout(self.turn_timeout, self.turns.acquire()).await {
             // The semaphore is never closed; its error could only mean the same.
             Ok(Ok(turn)) => turn,
@@ -79,8 +79,41 @@ impl Mongodb {
     }
 }
 
-fn options(config: &MongodbConfig) -> Result<ClientOptions, StoreError> {
-    let mechanism = config
+/// What the environment says goes before what a connection string says.
+async fn options(config: &MongodbConfig) -> Result<ClientOptions, StoreError> {
+    let mut options = match &config.server {
+        MongodbServer::Host { host, port, tls } => ClientOptions::builder()
+            .hosts(vec![ServerAddress::Tcp {
+                host: host.clone(),
+                port: Some(*port),
+            }])
+            .tls(tls.then(|| Tls::Enabled(TlsOptions::default())))
+            .build(),
+        MongodbServer::Uri(uri) => {
+            let parsed = timeout(config.server_selection_timeout, ClientOptions::parse(uri)).await;
+            parsed.map_err(|_| timed_out()).flatten().map_err(store_error)?
+        }
+    };
+    if let Some(username) = &config.username {
+        let credential = Credential::builder()
+            .username(username.clone())
+            .password(config.password.clone())
+            .mechanism(mechanism(config)?)
+            .source(config.auth_source.clone())
+            .build();
+        options.credential = Some(credential);
+    }
+    options.app_name = Some("syncpipeline-consumer".to_owned());
+    options.max_pool_size = Some(config.max_pool_size);
+    options.min_pool_size = Some(config.min_pool_size);
+    options.server_selection_timeout = Some(config.server_selection_timeout);
+    options.connect_timeout = Some(config.connect_timeout);
+    options.retry_writes = Some(config.retry_writes);
+    Ok(options)
+}
+
+fn mechanism(config: &MongodbConfig) -> Result<Option<AuthMechanism>, StoreError> {
+    config
         .auth_mechanism
         .as_deref()
         .map(|name| match name {
@@ -96,28 +129,11 @@ fn options(config: &MongodbConfig) -> Result<ClientOptions, StoreError> {
                 ),
             }),
         })
-        .transpose()?;
-    let credential = config.username.as_ref().map(|username| {
-        Credential::builder()
-            .username(username.clone())
-            .password(config.password.clone())
-            .mechanism(mechanism)
-            .source(config.auth_source.clone())
-            .build()
-    });
-    Ok(ClientOptions::builder()
-        .hosts(vec![ServerAddress::Tcp {
-            host: config.host.clone(),
-            port: Some(config.port),
-        }])
-        .app_name("syncpipeline-consumer".to_owned())
-        .credential(credential)
-        .max_pool_size(config.max_pool_size)
-        .min_pool_size(config.min_pool_size)
-        .server_selection_timeout(config.server_selection_timeout)
-        .connect_timeout(config.connect_timeout)
-        .retry_writes(config.retry_writes)
-        .build())
+        .transpose()
+}
+
+fn timed_out() -> Error {
+    Error::from(std::io::Error::from(std::io::ErrorKind::TimedOut))
 }
 
 fn store_error(error: Error) -> StoreError {

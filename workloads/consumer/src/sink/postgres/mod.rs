@@ -83,13 +83,18 @@ impl Postgres {
 }
 
 fn connect_options(config: &PostgresConfig) -> PgConnectOptions {
-    PgConnectOptions::new_without_pgpass()
+    let options = PgConnectOptions::new_without_pgpass()
         .host(&config.host)
         .port(config.port)
         .database(&config.database)
         .username(&config.username)
         .password(&config.password)
         .application_name("syncpipeline-consumer")
+        .ssl_mode(config.tls_mode);
+    match &config.tls_authorities {
+        Some(authorities) => options.ssl_root_cert_from_pem(authorities.clone().into_bytes()),
+        None => options,
+    }
 }
 
 async fn set_search_path(connection: &mut PgConnection, search_path: &str) -> Result<(), sqlx::Error> {
