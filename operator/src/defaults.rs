@@ -48,7 +48,12 @@ pub fn filled_in(spec: &SyncPipelineSpec, pipeline: &Pipeline, settings: &Settin
             resolved: &mut resolved,
             path,
         };
-        of_component(&mut lines, written.map(|written| &written.component), &insight.component, "");
+        of_component(
+            &mut lines,
+            written.map(|written| &written.component),
+            &insight.component,
+            "",
+        );
     }
     resolved
 }

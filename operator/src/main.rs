@@ -179,7 +179,10 @@ async fn print_difference(file: &std::path::Path, settings: &Settings) -> Result
     let pipeline = validate::validate(&object)?;
     let live = preview::live(&client, &pipeline.namespace, &pipeline.name).await?;
     let (owner, digests) = match &live {
-        Some(live) => (reconcile::owner(live), resolve::resolve(&client, &object).await?.digests),
+        Some(live) => (
+            reconcile::owner(live),
+            resolve::resolve(&client, &object).await?.digests,
+        ),
         None => (OwnerReference::default(), SecretDigests::default()),
     };
     let mut plan = plan(&pipeline, settings, &owner, &digests);

@@ -82,9 +82,10 @@ fn of_topic(topic: &Topic, status: &SyncPipelineStatus) -> Option<String> {
             "topic {name}: created with {partitions} partitions, {} copies, where it is missing\n",
             topic.replication_factor
         )),
-        Some(present) if present.partitions < *partitions => {
-            Some(format!("topic {name}: {} partitions → {partitions}\n", present.partitions))
-        }
+        Some(present) if present.partitions < *partitions => Some(format!(
+            "topic {name}: {} partitions → {partitions}\n",
+            present.partitions
+        )),
         Some(present) if present.partitions > *partitions => Some(format!(
             "topic {name}: stays at {} partitions, which are never taken away\n",
             present.partitions
@@ -163,7 +164,13 @@ fn shown<K: Serialize>(object: &K) -> Value {
         object.remove("status");
     }
     if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        for field in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation"] {
+        for field in [
+            "managedFields",
+            "resourceVersion",
+            "uid",
+            "creationTimestamp",
+            "generation",
+        ] {
             metadata.remove(field);
         }
     }

@@ -102,7 +102,10 @@ pub fn secrets_of(spec: &SyncPipelineSpec) -> Vec<&str> {
     ];
     let postgres_tls = spec.postgres.as_ref().and_then(|postgres| postgres.tls.as_ref());
     let postgres_authorities = postgres_tls.and_then(|tls| tls.ca_secret_ref.as_ref());
-    let uri = spec.mongodb.as_ref().and_then(|mongodb| mongodb.uri_secret_ref.as_ref());
+    let uri = spec
+        .mongodb
+        .as_ref()
+        .and_then(|mongodb| mongodb.uri_secret_ref.as_ref());
     let authorities = tls.and_then(|tls| tls.ca_secret_ref.as_ref());
     let client = tls.and_then(|tls| tls.client_cert_secret_ref.as_ref());
     credentials

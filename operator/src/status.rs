@@ -115,15 +115,19 @@ pub fn status(previous: &SyncPipelineStatus, seen: &Observations, now: DateTime<
             Some(_) => seen.resolved.clone(),
             None => previous.resolved.clone(),
         },
-        ladder: seen.pipeline.as_ref().and_then(|pipeline| pipeline.ladder.as_ref()).map(|chosen| LadderStatus {
-            users: chosen.row.users,
-            recommended_brokers: chosen.row.brokers.map(|brokers| brokers.min),
-            brokers: seen
-                .topics
-                .as_ref()
-                .map(|topics| topics.brokers)
-                .or(previous.ladder.as_ref().and_then(|ladder| ladder.brokers)),
-        }),
+        ladder: seen
+            .pipeline
+            .as_ref()
+            .and_then(|pipeline| pipeline.ladder.as_ref())
+            .map(|chosen| LadderStatus {
+                users: chosen.row.users,
+                recommended_brokers: chosen.row.brokers.map(|brokers| brokers.min),
+                brokers: seen
+                    .topics
+                    .as_ref()
+                    .map(|topics| topics.brokers)
+                    .or(previous.ladder.as_ref().and_then(|ladder| ladder.brokers)),
+            }),
         components,
         topics,
     }
@@ -265,7 +269,10 @@ fn degraded(seen: &Observations) -> State {
                 format!("the ladder ends at {last} users; its last row is scaled up in proportion to {users}"),
             ));
         }
-        for component in pipeline.components().filter(|component| component.short_of_connections > 0) {
+        for component in pipeline
+            .components()
+            .filter(|component| component.short_of_connections > 0)
+        {
             notes.push((
                 "ConnectionsShort",
                 format!(

@@ -18,6 +18,8 @@ use crate::{chart, toolchain};
 
 /// Names the image of the generator for the demo and the end-to-end tests.
 const GENERATOR_IMAGE: &str = "SYNCPIPELINE_IMAGE_GENERATOR";
+/// Names the image that stands for a vendor's in the end-to-end tests.
+const STAND_IN_IMAGE: &str = "SYNCPIPELINE_IMAGE_STAND_IN";
 
 /// Where and how to bring everything up.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,6 +65,7 @@ impl Environment {
     pub(crate) fn command(&self, mut command: Command) -> Result<Command> {
         self.cluster.configure(&mut command);
         command.env(GENERATOR_IMAGE, self.images.reference("generator")?);
+        command.env(STAND_IN_IMAGE, self.images.reference("stand-in")?);
         let helm = self.cluster.helm();
         if let Some(folder) = Path::new(helm.get_program())
             .parent()

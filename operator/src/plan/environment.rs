@@ -13,7 +13,12 @@ pub fn of_producer(pipeline: &Pipeline, producer: &Producer) -> Vec<EnvVar> {
     let mut vars = of_every_workload(pipeline);
     vars.extend(kafka(&pipeline.kafka));
     vars.push(plain(env::ENABLED_TOPICS, producer.topics.join(",")));
-    vars.extend(pipeline.postgres.iter().flat_map(|store| postgres(store, pipeline.pools)));
+    vars.extend(
+        pipeline
+            .postgres
+            .iter()
+            .flat_map(|store| postgres(store, pipeline.pools)),
+    );
     vars
 }
 
@@ -43,7 +48,10 @@ pub fn of_insight(pipeline: &Pipeline, insight: &Insight) -> Vec<EnvVar> {
 }
 
 fn of_stores(pipeline: &Pipeline) -> Vec<EnvVar> {
-    let postgres = pipeline.postgres.iter().flat_map(|store| postgres(store, pipeline.pools));
+    let postgres = pipeline
+        .postgres
+        .iter()
+        .flat_map(|store| postgres(store, pipeline.pools));
     let mongodb = pipeline.mongodb.iter().flat_map(|store| mongodb(store, pipeline.pools));
     postgres.chain(mongodb).collect()
 }

@@ -83,7 +83,14 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
         plan.deployments
             .push(workload::of_producer(&name, pipeline, producer, settings, secrets));
         let size = sizing::of_pipeline_pods(pipeline.environment);
-        plan.add_api(&name, pipeline, component, &producer.service, contract::port::PRODUCER, size);
+        plan.add_api(
+            &name,
+            pipeline,
+            component,
+            &producer.service,
+            contract::port::PRODUCER,
+            size,
+        );
     }
     for consumer in &pipeline.consumers {
         let component = &consumer.component;
@@ -99,11 +106,23 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
             InsightKind::SmsExtraction => naming::SMS_EXTRACTION,
         };
         let name = Naming::new(pipeline, kind, &component.name, owner);
-        plan.add_common(&name, pipeline, component, network::of_insight(pipeline, settings, insight));
+        plan.add_common(
+            &name,
+            pipeline,
+            component,
+            network::of_insight(pipeline, settings, insight),
+        );
         plan.deployments
             .push(workload::of_insight(&name, pipeline, insight, secrets));
         let size = sizing::of_insights(pipeline.environment);
-        plan.add_api(&name, pipeline, component, &insight.service, contract::port::INSIGHTS, size);
+        plan.add_api(
+            &name,
+            pipeline,
+            component,
+            &insight.service,
+            contract::port::INSIGHTS,
+            size,
+        );
     }
     plan
 }
@@ -124,13 +143,7 @@ impl Plan {
     }
 
     /// What every component has beside its Deployment.
-    fn add_common(
-        &mut self,
-        name: &Naming,
-        pipeline: &Pipeline,
-        component: &Component,
-        traffic: network::Traffic,
-    ) {
+    fn add_common(&mut self, name: &Naming, pipeline: &Pipeline, component: &Component, traffic: network::Traffic) {
         self.starts.insert(name.object.clone(), component.bounds.min);
         self.accounts.push(account::service_account(name, pipeline));
         self.budgets.push(disruption::budget(name));

@@ -53,10 +53,14 @@ pub fn of_insight(pipeline: &Pipeline, settings: &Settings, insight: &Insight) -
         },
         InsightKind::Api => {
             let asked = |insight: &&Insight| insight.kind == InsightKind::SmsExtraction;
-            let extraction = pipeline.insights.iter().find(asked).map(|extraction| NetworkPolicyEgressRule {
-                ports: Some(vec![port("TCP", extraction.component.port)]),
-                to: Some(vec![pods(pipeline, InsightKind::SmsExtraction)]),
-            });
+            let extraction = pipeline
+                .insights
+                .iter()
+                .find(asked)
+                .map(|extraction| NetworkPolicyEgressRule {
+                    ports: Some(vec![port("TCP", extraction.component.port)]),
+                    to: Some(vec![pods(pipeline, InsightKind::SmsExtraction)]),
+                });
             Traffic {
                 from: None,
                 to: std::iter::once(stores).chain(extraction).collect(),

@@ -96,13 +96,7 @@ fn image(component: &Component, default: &str) -> String {
     component.image.clone().unwrap_or_else(|| default.to_owned())
 }
 
-fn deployment(
-    name: &Naming,
-    pipeline: &Pipeline,
-    component: &Component,
-    container: Container,
-    own: Own,
-) -> Deployment {
+fn deployment(name: &Naming, pipeline: &Pipeline, component: &Component, container: Container, own: Own) -> Deployment {
     let resources = component
         .resources
         .clone()

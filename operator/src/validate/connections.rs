@@ -26,7 +26,11 @@ pub(super) fn fit(mut pipeline: Pipeline) -> Pipeline {
         let of_insights = |_: InsightKind| true;
         pipeline.pools.postgres = Some(share(users_of(&mut pipeline, of_insights), limit, POSTGRES_POOL));
     }
-    if let Some((limit, pool)) = pipeline.mongodb.as_ref().map(|mongodb| (mongodb.max_connections, mongodb.pool_max())) {
+    if let Some((limit, pool)) = pipeline
+        .mongodb
+        .as_ref()
+        .map(|mongodb| (mongodb.max_connections, mongodb.pool_max()))
+    {
         pipeline.pools.mongodb = pool;
         if let Some(limit) = limit {
             let of_insights = |kind| kind == InsightKind::Api;
@@ -53,7 +57,11 @@ fn share(mut users: Vec<&mut Component>, limit: i32, most: i32) -> i32 {
     let pods = |users: &[&mut Component]| users.iter().map(|user| with_surge(user.bounds.max)).sum::<i32>();
     while pods(&users) > limit {
         // From whoever may have the most, so that nobody is left without.
-        let Some(largest) = users.iter_mut().max_by_key(|user| user.bounds.max).filter(|user| user.bounds.max > 1) else {
+        let Some(largest) = users
+            .iter_mut()
+            .max_by_key(|user| user.bounds.max)
+            .filter(|user| user.bounds.max > 1)
+        else {
             break;
         };
         largest.bounds.max -= 1;

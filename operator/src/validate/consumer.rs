@@ -25,15 +25,12 @@ pub(super) fn resolve_consumer(
     topics: &[Topic],
     row: Option<&ladder::Chosen>,
 ) -> Result<Consumer, InvalidSpec> {
-    let group = consumer
-        .group
-        .as_ref()
-        .ok_or_else(|| {
-            invalid(
-                format!("{field}.group"),
-                "is needed: only consumers that the profile MobileForge knows by name have a group of their own",
-            )
-        })?;
+    let group = consumer.group.as_ref().ok_or_else(|| {
+        invalid(
+            format!("{field}.group"),
+            "is needed: only consumers that the profile MobileForge knows by name have a group of their own",
+        )
+    })?;
     let settings = consumer.scaling.ladder.clone().unwrap_or_default();
     let column = settings.column.or_else(|| column_of(&consumer.name));
     let asked = bounds_of(field, &consumer.component, column, row)?;

@@ -75,7 +75,10 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
 
     let enabled = |field: &str, names: Option<&Vec<String>>, own_image: bool| -> Result<Vec<String>, InvalidSpec> {
         let names = names.ok_or_else(|| {
-            invalid(field, "is needed: only components that the profile MobileForge knows by name have topics of their own")
+            invalid(
+                field,
+                "is needed: only components that the profile MobileForge knows by name have topics of their own",
+            )
         })?;
         if let Some(unknown) = names.iter().find(|name| !known.contains(name.as_str())) {
             return Err(invalid(
@@ -88,7 +91,9 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
             let sources = Source::ALL.map(Source::topic).join(", ");
             return Err(invalid(
                 field,
-                format!("topic {topic} is none that the operator's own image knows ({sources}); give the component an image"),
+                format!(
+                    "topic {topic} is none that the operator's own image knows ({sources}); give the component an image"
+                ),
             ));
         }
         let here = names.iter().filter(|name| !absent.contains(name.as_str()));
@@ -103,7 +108,11 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
         let bounds = bounds_of(&field, component, Some(LadderColumn::Producer), row.as_ref())?;
         producers.push(Producer {
             component: resolve_component(&producer.name, component, bounds, contract::port::PRODUCER),
-            topics: enabled(&format!("{field}.topics"), producer.topics.as_ref(), component.image.is_none())?,
+            topics: enabled(
+                &format!("{field}.topics"),
+                producer.topics.as_ref(),
+                component.image.is_none(),
+            )?,
             service: producer.service.clone(),
         });
     }
@@ -168,7 +177,10 @@ fn rows(spec: &spec::SyncPipelineSpec) -> Result<Vec<ladder::Row>, InvalidSpec> 
         .iter()
         .map(|row| ladder::Row {
             users: row.users,
-            columns: row.columns().map(|(column, replicas)| (column, bounds(replicas))).collect(),
+            columns: row
+                .columns()
+                .map(|(column, replicas)| (column, bounds(replicas)))
+                .collect(),
             brokers: row.brokers.map(bounds),
         })
         .collect();

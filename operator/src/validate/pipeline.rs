@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
+use super::connections::Pools;
 use crate::api::spec::{
     self, DeletionPolicy, EnvVariable, Environment, LadderColumn, NetworkPolicySettings, PodSettings, Probes, Region,
     ServiceSettings,
 };
-use super::connections::Pools;
 use crate::ladder::{self, Bounds};
 
 /// A pipeline with every default filled in: what the plan is made from.

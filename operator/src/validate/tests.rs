@@ -159,11 +159,10 @@ fn our_readers_need_both_stores_and_a_vendors_none() {
         "spec.mongodb: is needed: spec.consumers[sms] writes to it"
     );
     object.spec.postgres = None;
-    object.spec.consumers = short(
-        "  consumers: [{name: sms, image: v}, {name: events, image: v}, {name: common, image: v}]\n",
-    )
-    .spec
-    .consumers;
+    object.spec.consumers =
+        short("  consumers: [{name: sms, image: v}, {name: events, image: v}, {name: common, image: v}]\n")
+            .spec
+            .consumers;
     assert_eq!(validate(&object).unwrap().consumers.len(), 3);
 }
 
@@ -185,11 +184,20 @@ fn a_ladder_of_ones_own_replaces_the_rows() {
 
 #[test]
 fn insights_and_sms_extraction_are_there_when_they_are_written() {
-    let pipeline = validate(&short("  insights: {api: {image: i}, smsExtraction: {image: s, port: 9000}}\n")).unwrap();
+    let pipeline = validate(&short(
+        "  insights: {api: {image: i}, smsExtraction: {image: s, port: 9000}}\n",
+    ))
+    .unwrap();
     let found: Vec<_> = pipeline
         .insights
         .iter()
-        .map(|insight| (insight.component.name.as_str(), insight.component.bounds, insight.component.port))
+        .map(|insight| {
+            (
+                insight.component.name.as_str(),
+                insight.component.bounds,
+                insight.component.port,
+            )
+        })
         .collect();
     assert_eq!(
         found,
@@ -220,5 +228,9 @@ fn connections_are_shared_among_the_pods() {
     object.spec.postgres.as_mut().unwrap().max_connections = Some(20);
     let pipeline = validate(&object).unwrap();
     assert_eq!(pipeline.pools.postgres, Some(1));
-    assert!(pipeline.components().any(|component| component.short_of_connections > 0));
+    assert!(
+        pipeline
+            .components()
+            .any(|component| component.short_of_connections > 0)
+    );
 }

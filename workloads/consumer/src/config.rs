@@ -348,7 +348,11 @@ mod tests {
     #[test]
     fn modes_of_postgresql_have_libpqs_names() {
         let mode = |name: &'static str| Config::from_env(&environment(&[(env::POSTGRES_TLS_MODE, name)]));
-        for (name, expected) in [("", PgSslMode::Prefer), ("verify-full", PgSslMode::VerifyFull), ("disable", PgSslMode::Disable)] {
+        for (name, expected) in [
+            ("", PgSslMode::Prefer),
+            ("verify-full", PgSslMode::VerifyFull),
+            ("disable", PgSslMode::Disable),
+        ] {
             let found = mode(name).unwrap().postgres.tls_mode;
             assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{name}");
         }
@@ -357,7 +361,10 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        for change in [(env::MONGODB_PASSWORD, "secret"), (env::MONGODB_URI, "mongodb://u:secret@h")] {
+        for change in [
+            (env::MONGODB_PASSWORD, "secret"),
+            (env::MONGODB_URI, "mongodb://u:secret@h"),
+        ] {
             let shown = format!("{:?}", Config::from_env(&environment(&[change])).unwrap());
             assert!(!shown.contains("secret"), "{shown}");
         }

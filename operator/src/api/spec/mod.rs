@@ -26,8 +26,8 @@ use super::status::SyncPipelineStatus;
 
 pub use component::{Batch, Component, Consumer, Producer, ReplicaBounds, ServiceSettings, ServiceType};
 pub use credentials::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, SecretKey};
-pub use kafka::{Kafka, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
 pub use insights::{Api, Insights};
+pub use kafka::{Kafka, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
 pub use ladder::{LadderColumn, LadderRow};
 pub use network::NetworkPolicySettings;
 pub use pod::{EnvVariable, PodSettings, ProbeType, Probes, SecuritySettings, TopologySpread};

@@ -292,7 +292,7 @@ fn separate(pipeline: &mut SyncPipeline, name: &str, namespace: &str) {
         postgres.schema = schema.clone();
     }
     if let Some(mongodb) = &mut spec.mongodb {
-        mongodb.host = format!("mongodb.{namespace}.svc");
+        mongodb.host = Some(format!("mongodb.{namespace}.svc"));
         mongodb.database = schema;
     }
     for consumer in &mut spec.consumers {

@@ -8,3 +8,4 @@ mod refusals;
 mod scaling;
 mod security;
 mod topics;
+mod vendor;
