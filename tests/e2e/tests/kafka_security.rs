@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use contract::env;
-use operator::api::spec::{Environment, SecurityProtocol};
+use operator::api::spec::SecurityProtocol;
 use operator::kafka::connection::Mechanism;
 use operator::kafka::tls::{ClientCertificate, Tls};
 use operator::kafka::{Clusters, Connection};
@@ -101,11 +101,10 @@ impl Way {
     }
 
     /// How many brokers the operator's client finds; reason and message where it finds none.
-    async fn brokers_of_operator(&self, clusters: &Clusters) -> Result<i32, String> {
+    async fn brokers_of_operator(&self, clusters: &Clusters) -> Result<usize, String> {
         let told = |error: operator::kafka::KafkaError| format!("{}: {error}", error.reason());
         let cluster = clusters.get(&self.connection()).await.map_err(told)?;
-        let topics = cluster.ensure_topics(&[], Environment::Dev).await.map_err(told)?;
-        Ok(topics.brokers)
+        Ok(cluster.identity().await.map_err(told)?.brokers)
     }
 
     /// How many brokers a workload's client finds; its diagnosis where it finds none.
