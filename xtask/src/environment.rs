@@ -21,6 +21,9 @@ const GENERATOR_IMAGE: &str = "SYNCPIPELINE_IMAGE_GENERATOR";
 /// Names the image that stands for a vendor's in the end-to-end tests.
 const STAND_IN_IMAGE: &str = "SYNCPIPELINE_IMAGE_STAND_IN";
 
+/// Names the operator's own binary for the end-to-end tests.
+const OPERATOR_BINARY: &str = "SYNCPIPELINE_OPERATOR";
+
 /// Where and how to bring everything up.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Options {
@@ -66,6 +69,7 @@ impl Environment {
         self.cluster.configure(&mut command);
         command.env(GENERATOR_IMAGE, self.images.reference("generator")?);
         command.env(STAND_IN_IMAGE, self.images.reference("stand-in")?);
+        command.env(OPERATOR_BINARY, self.binaries.path("operator")?);
         let helm = self.cluster.helm();
         if let Some(folder) = Path::new(helm.get_program())
             .parent()

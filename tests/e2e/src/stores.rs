@@ -88,6 +88,13 @@ impl Stores {
         Ok(counts)
     }
 
+    /// Connections of consumers to PostgreSQL: those that are encrypted, and all.
+    pub async fn connections_of_consumers(&self) -> Result<(i64, i64)> {
+        let query = "SELECT count(*) FILTER (WHERE ssl), count(*) FROM pg_stat_ssl \
+                     JOIN pg_stat_activity USING (pid) WHERE application_name = 'syncpipeline-consumer'";
+        Ok(sqlx::query_as(query).fetch_one(&self.postgres).await?)
+    }
+
     /// All rows of a source.
     pub async fn rows(&self, source: Source) -> Result<Vec<Row>> {
         let columns = r#"record_id, topic_id, partition, "offset", index"#;

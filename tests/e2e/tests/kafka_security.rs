@@ -200,7 +200,8 @@ async fn every_way(kafka: &services::Kafka) {
                 ..by_password.clone()
             },
             &["KafkaUnreachable", &by_password.server],
-            "SSL",
+            // The client tells no more than that the broker hangs up.
+            "Broker transport failure",
         ),
     ];
     for (what, way, of_operator, of_workload) in wrong {

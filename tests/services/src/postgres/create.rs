@@ -9,13 +9,17 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use host::process::User;
-use host::state;
+use host::{secret, state};
 
 use super::{DATABASES, FERRETDB_DATABASE, SERVER, SYSTEM_USER, program};
 use crate::installation::Installation;
 
 /// The superuser has no password and there is no local socket: nobody can log in as it.
 const SUPERUSER: &str = "postgres";
+
+/// Certificate and private key of the server, in its data folder.
+const CERTIFICATE: &str = "server.crt";
+const KEY: &str = "server.key";
 
 /// Fills the empty folder `data`.
 pub(super) fn databases(installation: &Installation, data: &Path) -> Result<()> {
@@ -53,12 +57,18 @@ pub(super) fn databases(installation: &Installation, data: &Path) -> Result<()> 
         .args(["--auth=reject", "--no-instructions", "--pgdata"])
         .arg(data);
     host::run(&mut initdb, &log)?;
-    for (name, content) in [
+    let mut files = vec![
         ("postgresql.conf", server_configuration(installation)),
         ("pg_hba.conf", ACCESS.to_owned()),
-    ] {
+    ];
+    if let Some(tls) = &installation.kafka_tls {
+        // It listens on the brokers' address, so their certificate is good for it too.
+        files.push((CERTIFICATE, tls.brokers.certificate.clone()));
+        files.push((KEY, tls.brokers.key.clone()));
+    }
+    for (name, content) in files {
         let path = data.join(name);
-        fs::write(&path, content).with_context(|| format!("write {}", path.display()))?;
+        secret::write_private(&path, content.as_bytes())?;
         own(&path)?;
     }
     // Without a network, so that no half-made database is ever reachable; the password is read from standard input,
@@ -90,11 +100,13 @@ fn server_configuration(installation: &Installation) -> String {
     } else {
         format!("{},{loopback}", address.ip())
     };
+    let ssl = if installation.kafka_tls.is_some() { "on" } else { "off" };
     format!(
         "listen_addresses = '{listen}'\n\
          port = {port}\n\
          unix_socket_directories = ''\n\
          password_encryption = scram-sha-256\n\
+         ssl = {ssl}\n\
          max_connections = 300\n\
          # Acknowledged means on disk: fault tests kill the server.\n\
          fsync = on\n\

@@ -11,7 +11,7 @@ async fn wrong_objects_are_refused_by_the_api_server() {
         |_| {},
         async |case| {
             let good = serde_json::to_value(&case.pipeline)?;
-            let wrong: [(&str, fn(&mut Value), &[&str]); 16] = [
+            let wrong: [(&str, fn(&mut Value), &[&str]); 21] = [
                 (
                     "an unknown environment",
                     |spec| spec["environment"] = json!("qa"),
@@ -98,6 +98,41 @@ async fn wrong_objects_are_refused_by_the_api_server() {
                     "a topic twice",
                     |spec| spec["topics"] = json!([{"name": "a"}, {"name": "a"}]),
                     &["spec.topics[1]", "Duplicate value"],
+                ),
+                (
+                    "a reader of a topic that is not declared",
+                    |spec| {
+                        spec["profile"] = json!("Custom");
+                        spec["topics"] = json!([{"name": "clicks"}]);
+                        let replicas = json!({"min": 1, "max": 1});
+                        let reader = json!({"name": "a", "group": "g", "topics": ["views"], "replicas": replicas});
+                        spec["consumers"] = json!([reader]);
+                    },
+                    &["spec.consumers: a topic that is read is not declared in spec.topics"],
+                ),
+                (
+                    "a reader without a group that no profile gives it",
+                    |spec| {
+                        spec["profile"] = json!("Custom");
+                        spec["topics"] = json!([{"name": "clicks"}]);
+                        spec["consumers"] = json!([{"name": "a", "topics": ["clicks"]}]);
+                    },
+                    &["spec.consumers: topics and group are needed with profile Custom"],
+                ),
+                (
+                    "two ways to one MongoDB",
+                    |spec| spec["mongodb"]["uriSecretRef"] = json!({"name": "s", "key": "k"}),
+                    &["spec.mongodb: exactly one of host and uriSecretRef"],
+                ),
+                (
+                    "a host with a space",
+                    |spec| spec["postgres"]["host"] = json!("my postgres"),
+                    &["spec.postgres.host", "my postgres"],
+                ),
+                (
+                    "a row of the ladder twice",
+                    |spec| spec["ladder"] = json!([{"users": 5}, {"users": 5}]),
+                    &["spec.ladder[1]", "Duplicate value"],
                 ),
                 (
                     "an unknown region",

@@ -1,11 +1,13 @@
-//! Pipelines on Kafka with TLS: by password and by certificate.
+//! Pipelines on servers with TLS: by password, by certificate and by connection string.
 
 use super::failures::fails;
 use crate::tools::kubectl_apply;
 use crate::world::{Case, with_case};
 use anyhow::Result;
 use operator::api::SyncPipeline;
-use operator::api::spec::{AuthoritySecret, ClientCertificateSecret, KafkaSecurity, SecurityProtocol};
+use operator::api::spec::{
+    AuthoritySecret, ClientCertificateSecret, KafkaSecurity, PostgresTls, PostgresTlsMode, SecretKey, SecurityProtocol,
+};
 use serde_json::{Value, json};
 use services::KafkaTls;
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 const AUTHORITY: &str = "kafka-authority";
 const CLIENT: &str = "kafka-client";
+const URI: &str = "mongodb-uri";
 
 /// The listeners with TLS of the data services.
 fn listeners() -> KafkaTls {
@@ -23,15 +26,18 @@ fn listeners() -> KafkaTls {
     tls.expect("Kafka came up before it had TLS: run `cargo xtask services down`")
 }
 
+fn authority() -> AuthoritySecret {
+    AuthoritySecret {
+        name: AUTHORITY.to_owned(),
+        key: "ca.crt".to_owned(),
+    }
+}
+
 /// Leads a pipeline to listeners by their addresses: the brokers' certificate is for those.
 fn connect(pipeline: &mut SyncPipeline, listeners: &[SocketAddr], protocol: SecurityProtocol) {
     let kafka = &mut pipeline.spec.kafka;
     kafka.bootstrap_servers = listeners.iter().map(ToString::to_string).collect();
     let sasl = kafka.security.take().and_then(|security| security.sasl);
-    let authority = AuthoritySecret {
-        name: AUTHORITY.to_owned(),
-        key: "ca.crt".to_owned(),
-    };
     let (sasl, client) = match protocol {
         SecurityProtocol::SaslSsl => (sasl, None),
         _ => {
@@ -47,7 +53,7 @@ fn connect(pipeline: &mut SyncPipeline, listeners: &[SocketAddr], protocol: Secu
         protocol,
         sasl,
         tls: Some(operator::api::spec::KafkaTls {
-            ca_secret_ref: Some(authority),
+            ca_secret_ref: Some(authority()),
             client_cert_secret_ref: client,
         }),
     });
@@ -95,24 +101,59 @@ async fn a_pipeline_with_password_and_tls_stores_records_once_its_authority_is_r
 }
 
 #[tokio::test]
-async fn a_pipeline_with_a_client_certificate_stores_records() {
-    with_case(
-        "client-certificate",
-        |pipeline| connect(pipeline, &listeners().mutual, SecurityProtocol::Ssl),
-        async |case| {
-            let tls = listeners();
-            write_authority(case, &tls.authority).await?;
-            let client = [
-                ("tls.crt", tls.client.certificate.as_str()),
-                ("tls.key", tls.client.key.as_str()),
-            ];
-            case.environment.secret_of(CLIENT, &client).await?;
-            case.apply().await?;
-            case.ready().await?;
-            takes_and_stores_records(case).await
-        },
-    )
+async fn a_pipeline_with_certificates_everywhere_and_a_connection_string_stores_records() {
+    with_case("client-certificate", connect_all, async |case| {
+        let tls = listeners();
+        write_authority(case, &tls.authority).await?;
+        let client = [
+            ("tls.crt", tls.client.certificate.as_str()),
+            ("tls.key", tls.client.key.as_str()),
+        ];
+        case.environment.secret_of(CLIENT, &client).await?;
+        case.apply().await?;
+        fails(case, &case.pipeline, &["spec.mongodb.uriSecretRef", URI]).await?;
+        case.environment.secret_of(URI, &[("uri", "http://mongodb")]).await?;
+        fails(case, &case.pipeline, &["spec.mongodb.uriSecretRef", "mongodb+srv://"]).await?;
+
+        let mongodb = &case.running.mongodb;
+        let (user, password, address) = (&mongodb.username, &mongodb.password, mongodb.address);
+        let uri = format!("mongodb://{user}:{password}@{address}/?authMechanism=PLAIN&authSource=%24external");
+        case.environment.secret_of(URI, &[("uri", &uri)]).await?;
+        case.ready().await?;
+        takes_and_stores_records(case).await?;
+        let (encrypted, all) = case.stores.connections_of_consumers().await?;
+        assert!(
+            all > 0 && encrypted == all,
+            "{encrypted} of {all} connections are encrypted"
+        );
+        Ok(())
+    })
     .await;
+}
+
+/// Leads a pipeline to Kafka by certificate, to PostgreSQL by its address, for which its certificate is, and to MongoDB
+/// by a connection string.
+fn connect_all(pipeline: &mut SyncPipeline) {
+    connect(pipeline, &listeners().mutual, SecurityProtocol::Ssl);
+    let running = services::running().expect("the data services are not running");
+    if let Some(postgres) = &mut pipeline.spec.postgres {
+        postgres.host = running.postgres.address.ip().to_string();
+        postgres.port = i32::from(running.postgres.address.port());
+        postgres.tls = Some(PostgresTls {
+            mode: PostgresTlsMode::VerifyFull,
+            ca_secret_ref: Some(authority()),
+        });
+    }
+    if let Some(mongodb) = &mut pipeline.spec.mongodb {
+        mongodb.host = None;
+        mongodb.credentials_secret_ref = None;
+        mongodb.auth_mechanism = None;
+        mongodb.auth_source = None;
+        mongodb.uri_secret_ref = Some(SecretKey {
+            name: URI.to_owned(),
+            key: "uri".to_owned(),
+        });
+    }
 }
 
 async fn refused_by_the_api_server(case: &Case) -> Result<()> {

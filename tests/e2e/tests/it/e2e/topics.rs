@@ -211,7 +211,9 @@ async fn what_an_older_pipeline_holds_is_not_given_to_a_younger_one() {
         settles(case, &case.pipeline, "TopicsReady", GOOD).await?;
         let mut younger = case.pipeline.clone();
         younger.metadata.name = Some("younger".to_owned());
-        younger.spec.producers = vec![serde_json::from_value(json!({"name": "api", "topics": ["clicks"]}))?];
+        younger.spec.producers = vec![serde_json::from_value(
+            json!({"name": "api", "image": std::env::var(super::vendor::IMAGE)?, "topics": ["clicks"]}),
+        )?];
         let message = settles(case, &younger, "Ready", ("False", "HeldByAnother")).await?;
         let holder = format!("{}/{}", case.names.namespace, case.names.pipeline);
         for words in [clicks(case).as_str(), holder.as_str(), "spec.kafka.topicPrefix"] {

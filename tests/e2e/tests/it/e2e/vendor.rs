@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Names the stand-in's image.
-const IMAGE: &str = "SYNCPIPELINE_IMAGE_STAND_IN";
+pub(super) const IMAGE: &str = "SYNCPIPELINE_IMAGE_STAND_IN";
 const PULL_SECRET: &str = "vendor-registry";
 const SOON: Duration = Duration::from_secs(60);
 
