@@ -4,11 +4,14 @@ use crate::world::{Case, show, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
 use contract::env;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
-use kube::api::{DeleteParams, ListParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use serde_json::json;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const OPERATOR_NAMESPACE: &str = "syncpipeline-system";
 const OPERATOR: &str = "app.kubernetes.io/component=operator";
@@ -64,6 +67,68 @@ async fn the_operator_is_killed() {
         },
     )
     .await;
+}
+
+#[tokio::test]
+async fn the_leader_of_two_operators_is_killed() {
+    with_pipeline(
+        "no-leader",
+        |_| {},
+        async |case| {
+            let pods = case.cluster.api::<Pod>(OPERATOR_NAMESPACE);
+            let deployments = case.cluster.api::<Deployment>(OPERATOR_NAMESPACE);
+            let operators = ListParams::default().labels(OPERATOR);
+            let operator = deployments.list(&operators).await?.items.pop().context("no operator")?;
+            let before = operator.spec.replicas.unwrap_or(1);
+            let scale = async |replicas: i32| {
+                let patch = json!({"spec": {"replicas": replicas}});
+                let parameters = PatchParams::default();
+                deployments
+                    .patch_scale(&operator.name_any(), &parameters, &Patch::Merge(&patch))
+                    .await
+            };
+            scale(2).await?;
+            eventually("two operators run", SOON, async || {
+                let found = pods.list(&operators).await?;
+                Ok((found.iter().filter(|pod| is_ready(pod)).count() == 2).then_some(()))
+            })
+            .await?;
+            let outcome = survives(case, async || {
+                let leader = leader(case).await?;
+                let standing_by: Vec<String> = pods.list(&operators).await?.iter().map(ResourceExt::name_any).collect();
+                ensure!(standing_by.contains(&leader), "{leader} is none of {standing_by:?}");
+                pods.delete(&leader, &DeleteParams::default().grace_period(0)).await?;
+                let killed = Instant::now();
+                let next = eventually("the one that stood by leads", SOON, async || {
+                    let next = self::leader(case).await?;
+                    ensure!(next != leader, "{leader} still leads");
+                    Ok(Some(next))
+                })
+                .await?;
+                ensure!(standing_by.contains(&next), "{next} did not stand by");
+                show(&format!("takeover after {:.1} s", killed.elapsed().as_secs_f64()));
+                Ok(())
+            })
+            .await;
+            scale(before).await?;
+            outcome?;
+            let events = case.cluster.events(&case.names.namespace, &case.names.pipeline).await?;
+            let created = events.iter().filter(|event| event.starts_with("TopicsCreated")).count();
+            assert_eq!(created, 1, "{events:?}");
+            Ok(())
+        },
+    )
+    .await;
+}
+
+/// The operator that holds the Lease.
+async fn leader(case: &Case) -> Result<String> {
+    let leases = case.cluster.api::<Lease>(OPERATOR_NAMESPACE);
+    let leases = leases.list(&ListParams::default()).await?;
+    let mut holders = leases
+        .iter()
+        .filter_map(|lease| lease.spec.as_ref()?.holder_identity.clone());
+    holders.next().context("nobody holds the Lease")
 }
 
 #[tokio::test]
