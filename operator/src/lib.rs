@@ -7,13 +7,14 @@
 //! - [`validate`], [`ladder`], [`plan`], [`claims`], [`defaults`], [`scale::decide`], [`status`]: pure decisions
 //! - [`resolve`], [`kafka`], [`topics`], [`ownership`], [`apply`], [`deletion`], [`report`], [`scale::follow`]: the
 //!   edges, where I/O is
-//! - [`run`], [`leader`], [`http`], [`metrics`]: the running program; [`preview`]: what it would change
+//! - [`run`], [`leader`], [`http`], [`metrics`]: the running program; [`preview`]: what it would change; [`fault`]: where tests cut it off
 
 pub mod api;
 pub mod apply;
 pub mod claims;
 pub mod defaults;
 pub mod deletion;
+pub mod fault;
 pub mod http;
 pub mod kafka;
 pub mod ladder;

@@ -16,6 +16,7 @@ use crate::apply::{self, ApplyError};
 use crate::claims::Claims;
 use crate::defaults::filled_in;
 use crate::deletion::{self, DeletionError, Released};
+use crate::fault::{self, Step};
 use crate::kafka::topics::ObservedTopics;
 use crate::kafka::{Clusters, Connection};
 use crate::metrics::Metrics;
@@ -115,6 +116,7 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
         seen.failure = outcome.as_ref().err().map(PassError::failure);
         context.reporter.observe(&object, &context.followers, &mut seen).await?;
         context.reporter.publish(&object, &seen, Utc::now()).await?;
+        fault::after(Step::Reported, &object);
     }
 
     context
@@ -134,6 +136,7 @@ async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations)
     seen.pipeline = Some(pipeline.clone());
     seen.resolved = filled_in(&object.spec, &pipeline, &context.settings);
     let resolved = resolve(&context.client, object).await?;
+    fault::after(Step::Resolved, object);
     let plan = plan(&pipeline, &context.settings, &owner(object), &resolved.digests);
     if seen.paused {
         return look_only(object, context, &pipeline, resolved.kafka, seen).await;
@@ -147,12 +150,15 @@ async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations)
         Err(error) if may_go_on_without(&error, object, &plan) => Err(error),
         Err(error) => return Err(error.into()),
     };
+    fault::after(Step::TopicsRecorded, object);
     deletion::hold(object, context, &pipeline).await?;
+    fault::after(Step::Held, object);
     let uid = object.uid().unwrap_or_default();
     let changes = apply::apply(&context.client, &pipeline.namespace, &pipeline.name, &uid, &plan).await?;
     if !changes.is_empty() {
         info!(pipeline = %ObjectRef::from_obj(object), generation = seen.generation, ?changes, "applied");
     }
+    fault::after(Step::Applied, object);
     Ok(topics?)
 }
 

@@ -33,7 +33,7 @@ use crate::plan::{Settings, naming};
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
 use crate::scale::follow::{Deployments, Followers, Shared};
-use crate::{http, resolve, topics};
+use crate::{fault, http, resolve, topics};
 
 /// Passes that may be under way at once.
 const CONCURRENCY: u16 = 16;
@@ -87,6 +87,7 @@ pub struct Options {
 
 /// Runs until a signal says stop.
 pub async fn run(options: Options) -> Result<(), StartError> {
+    fault::started();
     let client = Client::try_default().await?;
     let scopes = Scope::of(&options.namespaces);
     for scope in &scopes {

@@ -5,6 +5,7 @@ use kube::ResourceExt;
 
 use crate::api::SyncPipeline;
 use crate::claims::{Claim, Claims, Held};
+use crate::fault::{self, Step};
 use crate::kafka::topics::ObservedTopics;
 use crate::kafka::{Cluster, Connection, KafkaError};
 use crate::ownership::{RecordError, Records};
@@ -70,6 +71,7 @@ async fn converge_on(
     if record != kept {
         records.write(&record).await?;
     }
+    fault::after(Step::TopicsExpected, object);
     for (topic, from, to) in comparison.to_grow(&pipeline.topics, &record) {
         context.reporter.topic_grows(object, &topic, from, to).await;
     }
@@ -77,6 +79,7 @@ async fn converge_on(
     let topics = cluster
         .converge_topics(&pipeline.topics, pipeline.environment, comparison, &mut record)
         .await;
+    fault::after(Step::TopicsCreated, object);
     if record != expected {
         records.write(&record).await?;
     }

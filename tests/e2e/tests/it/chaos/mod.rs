@@ -1,5 +1,7 @@
 //! Parts of a pipeline are killed in mid-burst: nothing is lost, nothing is twice, and it recovers by itself.
 
+mod steps;
+
 use crate::world::{Case, show, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
