@@ -187,7 +187,8 @@ fn a_port_of_its_own_is_told_to_our_image_and_not_to_a_vendors() {
         manifest::parse(&format!(
             "apiVersion: syncpipeline.dev/v1alpha1\nkind: SyncPipeline\nmetadata: {{name: p, namespace: n}}\nspec:\n  \
              dailyActiveUsers: 1\n  kafka: {{bootstrapServers: ['k:9092']}}\n  postgres: {{host: pg, \
-             credentialsSecretRef: {{name: pg}}}}\n  producers: [{{name: producer, port: 9000{image}}}]\n"
+             credentialsSecretRef: {{name: pg}}}}\n  mongodb: {{host: mg, credentialsSecretRef: {{name: mg}}}}\n  \
+             producers: [{{name: producer, port: 9000{image}}}]\n"
         ))
         .unwrap()
     };
@@ -207,4 +208,36 @@ fn a_port_of_its_own_is_told_to_our_image_and_not_to_a_vendors() {
     };
     assert_eq!(told(&object("")).as_deref(), Some("9000"));
     assert_eq!(told(&object(", image: vendor")), None);
+}
+
+#[test]
+fn insights_and_sms_extraction_know_each_other_and_the_stores() {
+    let mut object = example("mobileforge");
+    let insights = "{api: {image: 'vendor/insights:4'}, smsExtraction: {image: 'vendor/extraction:1', port: 9000}}";
+    object.spec.insights = Some(manifest::parse(insights).unwrap());
+    let mut plan = planned_of(&object);
+    // The rest is in the snapshot of the example.
+    let other = |name: &Option<String>| {
+        let name = name.clone().unwrap();
+        !name.ends_with("-insights") && !name.ends_with("-sms-extraction")
+    };
+    plan.accounts.clear();
+    plan.budgets.clear();
+    plan.services.retain(|object| !other(&object.metadata.name));
+    plan.deployments.retain(|object| !other(&object.metadata.name));
+    plan.autoscalers.retain(|object| !other(&object.metadata.name));
+    plan.network_policies.retain(|object| !other(&object.metadata.name));
+    plan.starts.retain(|name, _| !other(&Some(name.clone())));
+    insta::assert_yaml_snapshot!("insights", plan);
+}
+
+#[test]
+fn stores_with_certificates_connection_strings_and_limits() {
+    let mut object = example("mobileforge");
+    let postgres = "{host: pg, tls: {caSecretRef: {name: ca}}, maxConnections: 50, credentialsSecretRef: {name: pg}}";
+    object.spec.postgres = Some(manifest::parse(postgres).unwrap());
+    let mongodb = "{uriSecretRef: {name: atlas, key: uri}, pool: {min: 5, max: 50}}";
+    object.spec.mongodb = Some(manifest::parse(mongodb).unwrap());
+    let plan = planned_of(&object);
+    insta::assert_yaml_snapshot!("stores-consumer", environment(&plan, "mobileforge-sms"));
 }

@@ -106,12 +106,7 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
             InsightKind::SmsExtraction => naming::SMS_EXTRACTION,
         };
         let name = Naming::new(pipeline, kind, &component.name, owner);
-        plan.add_common(
-            &name,
-            pipeline,
-            component,
-            network::of_insight(pipeline, settings, insight),
-        );
+        plan.add_common(&name, pipeline, component, network::of_insight(pipeline, insight));
         plan.deployments
             .push(workload::of_insight(&name, pipeline, insight, secrets));
         let size = sizing::of_insights(pipeline.environment);

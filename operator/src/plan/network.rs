@@ -43,29 +43,19 @@ pub fn of_consumer(pipeline: &Pipeline, settings: &Settings) -> Traffic {
     }
 }
 
-/// An API beside the pipeline: the Insights API is for everyone, SMS extraction for the Insights API.
-pub fn of_insight(pipeline: &Pipeline, settings: &Settings, insight: &Insight) -> Traffic {
-    let stores = servers(pipeline, Kind::Stores);
-    match insight.kind {
-        InsightKind::SmsExtraction => Traffic {
-            from: Some(vec![pods(pipeline, InsightKind::Api), monitoring(settings)]),
-            to: vec![stores],
-        },
-        InsightKind::Api => {
-            let asked = |insight: &&Insight| insight.kind == InsightKind::SmsExtraction;
-            let extraction = pipeline
-                .insights
-                .iter()
-                .find(asked)
-                .map(|extraction| NetworkPolicyEgressRule {
-                    ports: Some(vec![port("TCP", extraction.component.port)]),
-                    to: Some(vec![pods(pipeline, InsightKind::SmsExtraction)]),
-                });
-            Traffic {
-                from: None,
-                to: std::iter::once(stores).chain(extraction).collect(),
-            }
-        }
+/// An API beside the pipeline. The Insights API also reaches the SMS Extraction API.
+pub fn of_insight(pipeline: &Pipeline, insight: &Insight) -> Traffic {
+    let asked = |other: &&Insight| insight.kind == InsightKind::Api && other.kind == InsightKind::SmsExtraction;
+    let extraction = pipeline.insights.iter().find(asked);
+    let extraction = extraction.map(|extraction| NetworkPolicyEgressRule {
+        ports: Some(vec![port("TCP", extraction.component.port)]),
+        to: Some(vec![pods(pipeline, InsightKind::SmsExtraction)]),
+    });
+    Traffic {
+        from: None,
+        to: std::iter::once(servers(pipeline, Kind::Stores))
+            .chain(extraction)
+            .collect(),
     }
 }
 
