@@ -4,7 +4,9 @@
 use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use operator::api::SyncPipeline;
-use operator::api::spec::{AuthoritySecret, ClientCertificateSecret, KafkaTls, SecurityProtocol};
+use operator::api::spec::{
+    AuthoritySecret, ClientCertificateSecret, KafkaTls, SecurityProtocol, ServiceAccountSettings,
+};
 use operator::plan::{SecretDigests, Settings, plan};
 use operator::{manifest, validate};
 
@@ -85,6 +87,44 @@ fn certificates_reach_producer_and_consumer() {
     let plan = planned_of(&over_tls());
     insta::assert_yaml_snapshot!("tls-producer", environment(&plan, "mobileforge-producer"));
     insta::assert_yaml_snapshot!("tls-consumer", environment(&plan, "mobileforge-sms"));
+}
+
+#[test]
+fn annotations_reach_every_account_and_another_role_rolls_the_pods() {
+    let with_role = |role: &str| {
+        let mut object = example("mobileforge");
+        object.spec.service_account = Some(ServiceAccountSettings {
+            name: None,
+            annotations: [("eks.amazonaws.com/role-arn".to_owned(), role.to_owned())].into(),
+        });
+        planned_of(&object)
+    };
+    let plan = with_role("a");
+    assert_eq!(plan.accounts.len(), plan.deployments.len());
+    for account in &plan.accounts {
+        let annotations = account.metadata.annotations.as_ref().unwrap();
+        assert_eq!(annotations["eks.amazonaws.com/role-arn"], "a");
+        assert_eq!(account.automount_service_account_token, Some(false));
+    }
+    let pods = |plan: &operator::plan::Plan| plan.deployments[0].spec.template.metadata.clone();
+    assert_eq!(pods(&plan), pods(&with_role("a")));
+    assert_ne!(pods(&plan), pods(&with_role("b")));
+}
+
+#[test]
+fn a_named_account_is_used_and_none_is_made() {
+    let mut object = example("mobileforge");
+    object.spec.service_account = Some(ServiceAccountSettings {
+        name: Some("existing".to_owned()),
+        annotations: std::collections::BTreeMap::new(),
+    });
+    let plan = planned_of(&object);
+    assert!(plan.accounts.is_empty(), "{:?}", plan.accounts);
+    for deployment in plan.deployments {
+        let pod = deployment.spec.template.spec.unwrap();
+        assert_eq!(pod.service_account_name.as_deref(), Some("existing"));
+        assert_eq!(pod.automount_service_account_token, Some(false));
+    }
 }
 
 #[test]

@@ -46,7 +46,7 @@ pub struct Plan {
     /// Topics, in the order of creation.
     #[serde(skip)]
     pub topics: Vec<Topic>,
-    /// Identities of the pods.
+    /// Identities of the pods; none where they use an existing one.
     pub accounts: Vec<ServiceAccount>,
     /// Services of the APIs.
     pub services: Vec<Service>,
@@ -110,7 +110,7 @@ impl Plan {
         open: network::Open,
     ) {
         self.starts.insert(name.object.clone(), component.bounds.min);
-        self.accounts.push(account::service_account(name, pipeline));
+        self.accounts.extend(account::service_account(name, pipeline));
         self.budgets.push(disruption::budget(name));
         if pipeline.network_policy.enabled {
             self.network_policies

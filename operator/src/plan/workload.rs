@@ -114,6 +114,7 @@ fn deployment(
         ..container
     };
     let settings = &component.pod;
+    let credentials = credentials + &account::digest(pipeline);
     let mut annotations = settings.annotations.clone();
     if !credentials.is_empty() {
         annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), credentials);
@@ -138,7 +139,7 @@ fn deployment(
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
-                    service_account_name: Some(name.object.clone()),
+                    service_account_name: Some(account::used(name, pipeline)),
                     automount_service_account_token: Some(false),
                     enable_service_links: Some(false),
                     image_pull_secrets: account::pull_secrets(pipeline),

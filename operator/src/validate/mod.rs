@@ -140,6 +140,7 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
             spec::ImagePullPolicy::Never => "Never",
         }),
         network_policy: spec.network_policy.clone(),
+        service_account: spec.service_account.clone().unwrap_or_default(),
     })
 }
 

@@ -6,7 +6,8 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use crate::api::spec::{
-    self, DeletionPolicy, EnvVariable, Environment, NetworkPolicySettings, PodSettings, Probes, Region, ServiceSettings,
+    self, DeletionPolicy, EnvVariable, Environment, NetworkPolicySettings, PodSettings, Probes, Region,
+    ServiceAccountSettings, ServiceSettings,
 };
 use crate::ladder::{self, Bounds};
 
@@ -41,6 +42,8 @@ pub struct Pipeline {
     pub image_pull_policy: Option<&'static str>,
     /// What the pods may talk to.
     pub network_policy: NetworkPolicySettings,
+    /// Who the pods are.
+    pub service_account: ServiceAccountSettings,
 }
 
 /// A topic.
