@@ -17,6 +17,10 @@ use crate::validate::{Component, Pipeline};
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 /// Port of DNS.
 const DNS: u16 = 53;
+/// Port of STS, which makes an AWS role's credentials out of a ServiceAccount's token.
+const STS: u16 = 443;
+/// Where the agent of EKS Pod Identity gives out credentials, on every node.
+const POD_IDENTITY: (u16, [&str; 2]) = (80, ["169.254.170.23/32", "fd00:ec2::23/128"]);
 
 /// Who may open connections to a component's pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +69,15 @@ pub fn policy(
         ),
         to: servers(pipeline),
     };
+    let mut egress = vec![dns, servers];
+    egress.extend(pipeline.aws_region.as_ref().map(|_| pod_identity()));
     NetworkPolicy {
         metadata: name.metadata(),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(name.label_selector()),
             policy_types: Some(vec!["Ingress".to_owned(), "Egress".to_owned()]),
             ingress: Some(vec![ingress]),
-            egress: Some(vec![dns, servers]),
+            egress: Some(egress),
         }),
     }
 }
@@ -87,14 +93,26 @@ fn servers(pipeline: &Pipeline) -> Option<Vec<NetworkPolicyPeer>> {
         namespace_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
     };
-    let outside = outside.iter().map(|cidr| NetworkPolicyPeer {
+    let outside = outside.iter().map(|cidr| network(cidr));
+    Some(std::iter::once(inside).chain(outside).collect())
+}
+
+fn pod_identity() -> NetworkPolicyEgressRule {
+    let (number, networks) = POD_IDENTITY;
+    NetworkPolicyEgressRule {
+        ports: Some(vec![port("TCP", number)]),
+        to: Some(networks.into_iter().map(network).collect()),
+    }
+}
+
+fn network(cidr: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
         ip_block: Some(IPBlock {
-            cidr: cidr.clone(),
+            cidr: cidr.to_owned(),
             except: None,
         }),
         ..NetworkPolicyPeer::default()
-    });
-    Some(std::iter::once(inside).chain(outside).collect())
+    }
 }
 
 fn server_ports(pipeline: &Pipeline) -> BTreeSet<u16> {
@@ -103,7 +121,9 @@ fn server_ports(pipeline: &Pipeline) -> BTreeSet<u16> {
     let stores = pipeline.postgres.iter().map(|postgres| postgres.port);
     let stores = stores.chain(pipeline.mongodb.iter().map(|mongodb| mongodb.port));
     let named = pipeline.network_policy.egress_ports.iter().copied();
+    let sts = pipeline.aws_region.as_ref().map(|_| STS);
     brokers
+        .chain(sts)
         .chain(stores.chain(named).filter_map(|port| u16::try_from(port).ok()))
         .collect()
 }

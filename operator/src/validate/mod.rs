@@ -4,11 +4,12 @@
 //! stands what needs the profile's defaults.
 //!
 //! - [`pipeline`]: the result
-//! - `profile`: what MobileForge fills in; `topic`, `consumer`: one part each
+//! - `profile`: what MobileForge fills in; `topic`, `consumer`, `region`: one part each
 
 mod consumer;
 pub mod pipeline;
 mod profile;
+mod region;
 mod topic;
 
 use std::collections::BTreeSet;
@@ -23,6 +24,7 @@ use crate::ladder::{self, Bounds};
 use consumer::resolve_consumer;
 pub use pipeline::{Component, Consumer, Pipeline, Producer, Scaling, Topic};
 use profile::mobile_forge;
+pub(crate) use region::aws_region;
 use topic::{add_dead_letter_topics, resolve_topic};
 
 /// A spec that cannot become a pipeline.
@@ -124,6 +126,7 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
         region: spec.region,
         ladder: row,
         kafka: spec.kafka.clone(),
+        aws_region: aws_region(&spec.kafka)?,
         postgres: spec.postgres.clone(),
         mongodb: spec.mongodb.clone(),
         topics,

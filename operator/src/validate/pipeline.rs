@@ -26,6 +26,8 @@ pub struct Pipeline {
     pub ladder: ladder::Chosen,
     /// The Kafka cluster as the user wrote it.
     pub kafka: spec::Kafka,
+    /// AWS region of the brokers, where tokens are signed for them.
+    pub aws_region: Option<String>,
     /// The PostgreSQL server as the user wrote it.
     pub postgres: Option<spec::Postgres>,
     /// The MongoDB server as the user wrote it.
