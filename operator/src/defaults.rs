@@ -17,6 +17,11 @@ pub type Resolved = BTreeMap<String, String>;
 /// Every default of `pipeline` that `spec` does not write itself.
 pub fn filled_in(spec: &SyncPipelineSpec, pipeline: &Pipeline, settings: &Settings) -> Resolved {
     let mut resolved = Resolved::new();
+    let sasl = spec.kafka.security.as_ref().and_then(|security| security.sasl.as_ref());
+    let written = sasl.and_then(|sasl| sasl.aws_region.as_ref());
+    if let (Some(region), None) = (&pipeline.aws_region, written) {
+        resolved.insert("kafka.security.sasl.awsRegion".to_owned(), region.clone());
+    }
     let prefix = spec.kafka.topic_prefix.as_str();
     for topic in &pipeline.topics {
         let name = topic.name.strip_prefix(prefix).unwrap_or(&topic.name);
@@ -213,6 +218,29 @@ mod tests {
             assert_eq!(resolved.get(path), None, "{path}");
         }
         assert!(resolved.contains_key("consumers[sms].topics"));
+    }
+
+    #[test]
+    fn a_region_that_the_brokers_names_tell_is_a_default() {
+        let region = |sasl: &str| {
+            let object: SyncPipeline = crate::manifest::parse(&format!(
+                "apiVersion: syncpipeline.dev/v1alpha1\nkind: SyncPipeline\nmetadata: {{name: p, namespace: n}}\nspec:\n  \
+                 profile: Custom\n  dailyActiveUsers: 1\n  kafka:\n    \
+                 bootstrapServers: ['b-1.x.abcdef.c2.kafka.eu-central-1.amazonaws.com:9098']\n    \
+                 security: {{protocol: SASL_SSL, sasl: {{{sasl}}}}}\n"
+            ))
+            .unwrap();
+            let settings = Settings {
+                producer_image: "p:1".into(),
+                consumer_image: "c:1".into(),
+                monitoring_namespace: "m".into(),
+            };
+            let mut resolved = filled_in(&object.spec, &validate(&object).unwrap(), &settings);
+            resolved.remove("kafka.security.sasl.awsRegion")
+        };
+        assert_eq!(region("mechanism: AWS_MSK_IAM").as_deref(), Some("eu-central-1"));
+        assert_eq!(region("mechanism: AWS_MSK_IAM, awsRegion: eu-west-1"), None);
+        assert_eq!(region("mechanism: PLAIN, credentialsSecretRef: {name: a}"), None);
     }
 
     #[test]

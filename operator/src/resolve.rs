@@ -8,11 +8,15 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
-use crate::api::spec::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, KafkaSecurity, SecretKey};
+use crate::api::spec::{
+    AuthoritySecret, ClientCertificateSecret, CredentialsSecret, Kafka, KafkaSecurity, Sasl, SaslMechanism, SecretKey,
+};
 use crate::api::{SyncPipeline, SyncPipelineSpec};
 use crate::kafka::Connection;
+use crate::kafka::login::{Login, Mechanism};
 use crate::kafka::tls::{ClientCertificate, Tls};
 use crate::plan::SecretDigests;
+use crate::validate::{InvalidSpec, aws_region};
 
 /// What the references stand for.
 #[derive(Debug, Clone)]
@@ -64,6 +68,9 @@ pub enum ResolveError {
         /// What is wrong with its value; never the value.
         problem: String,
     },
+    /// A field that says who we are to Kafka is missing.
+    #[error(transparent)]
+    Spec(#[from] InvalidSpec),
     /// The API server did not answer.
     #[error("{field}: cannot read Secret {name}: {source}")]
     SecretUnreadable {
@@ -83,6 +90,7 @@ impl ResolveError {
             ResolveError::SecretMissing { .. } => "SecretMissing",
             ResolveError::SecretKeyMissing { .. } => "SecretKeyMissing",
             ResolveError::SecretInvalid { .. } => "SecretInvalid",
+            ResolveError::Spec(_) => "InvalidSpec",
             ResolveError::SecretUnreadable { .. } => "SecretUnreadable",
         }
     }
@@ -94,7 +102,7 @@ pub fn secrets_of(spec: &SyncPipelineSpec) -> Vec<&str> {
     let sasl = security.and_then(|security| security.sasl.as_ref());
     let tls = security.and_then(|security| security.tls.as_ref());
     let credentials = [
-        sasl.map(|sasl| &sasl.credentials_secret_ref),
+        sasl.and_then(|sasl| sasl.credentials_secret_ref.as_ref()),
         spec.postgres.as_ref().map(|postgres| &postgres.credentials_secret_ref),
         spec.mongodb
             .as_ref()
@@ -130,15 +138,14 @@ pub async fn resolve(client: &Client, object: &SyncPipeline) -> Result<Resolved,
     let mut digests = SecretDigests::default();
     let mut kafka = Connection {
         bootstrap_servers: spec.kafka.bootstrap_servers.join(","),
-        sasl: None,
+        login: None,
         tls: None,
     };
     if let Some(security) = &spec.kafka.security {
         if let Some(sasl) = &security.sasl {
-            let field = "spec.kafka.security.sasl.credentialsSecretRef";
-            let credentials = secrets.credentials(field, &sasl.credentials_secret_ref).await?;
-            kafka.sasl = Some((sasl.mechanism.into(), credentials.username, credentials.password));
-            digests.kafka = credentials.digest;
+            let (login, digest) = secrets.login(sasl, &spec.kafka).await?;
+            kafka.login = Some(login);
+            digests.kafka = digest;
         }
         kafka.tls = secrets.tls(security).await?;
         digests.kafka += &kafka.tls.as_ref().map(digest_of_material).unwrap_or_default();
@@ -189,6 +196,32 @@ impl Secrets {
             password: found.text(keys[1])?,
             digest: digest_of_version(&found.secret),
         })
+    }
+
+    /// Who we are to Kafka, with the digest of the credentials; no digest where a role stands for them.
+    async fn login(&self, sasl: &Sasl, kafka: &Kafka) -> Result<(Login, String), ResolveError> {
+        let field = "spec.kafka.security.sasl.credentialsSecretRef";
+        let mechanism = match sasl.mechanism {
+            SaslMechanism::Plain => Mechanism::Plain,
+            SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
+            SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
+            SaslMechanism::AwsMskIam => {
+                let region = aws_region(kafka)?.unwrap_or_default();
+                return Ok((Login::AwsMskIam { region }, String::new()));
+            }
+        };
+        // The API server refuses such an object; `operator plan` has none to ask.
+        let reference = sasl.credentials_secret_ref.as_ref().ok_or_else(|| InvalidSpec {
+            field: field.to_owned(),
+            problem: format!("is needed with the mechanism {}", sasl.mechanism.name()),
+        })?;
+        let credentials = self.credentials(field, reference).await?;
+        let login = Login::Password {
+            mechanism,
+            username: credentials.username,
+            password: credentials.password,
+        };
+        Ok((login, credentials.digest))
     }
 
     async fn tls(&self, security: &KafkaSecurity) -> Result<Option<Tls>, ResolveError> {

@@ -2,9 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its own functions too")]
 
 use k8s_openapi::api::core::v1::EnvVar;
+use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use operator::api::SyncPipeline;
-use operator::api::spec::{AuthoritySecret, ClientCertificateSecret, KafkaTls, SecurityProtocol};
+use operator::api::spec::{
+    AuthoritySecret, ClientCertificateSecret, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol,
+    ServiceAccountSettings,
+};
 use operator::plan::{SecretDigests, Settings, plan};
 use operator::{manifest, validate};
 
@@ -85,6 +90,114 @@ fn certificates_reach_producer_and_consumer() {
     let plan = planned_of(&over_tls());
     insta::assert_yaml_snapshot!("tls-producer", environment(&plan, "mobileforge-producer"));
     insta::assert_yaml_snapshot!("tls-consumer", environment(&plan, "mobileforge-sms"));
+}
+
+/// The example on Amazon MSK, by role.
+fn on_msk() -> SyncPipeline {
+    let mut object = example("mobileforge");
+    let kafka = &mut object.spec.kafka;
+    kafka.bootstrap_servers = vec!["b-1.x.abcdef.c2.kafka.eu-central-1.amazonaws.com:9098".into()];
+    kafka.security = Some(KafkaSecurity {
+        protocol: SecurityProtocol::SaslSsl,
+        sasl: Some(Sasl {
+            mechanism: SaslMechanism::AwsMskIam,
+            credentials_secret_ref: None,
+            aws_region: None,
+        }),
+        tls: None,
+    });
+    object
+}
+
+#[test]
+fn on_msk_pods_get_a_region_and_no_password() {
+    let plan = planned_of(&on_msk());
+    for deployment in ["mobileforge-producer", "mobileforge-sms"] {
+        let variables = environment(&plan, deployment);
+        let value = |name: &str| {
+            let found = variables.iter().find(|variable| variable.name == name);
+            found.and_then(|variable| variable.value.clone())
+        };
+        assert_eq!(value("DI_KAFKA_SECURITY_PROTOCOL").as_deref(), Some("SASL_SSL"));
+        assert_eq!(value("DI_KAFKA_SASL_MECHANISM").as_deref(), Some("AWS_MSK_IAM"));
+        assert_eq!(value("DI_KAFKA_AWS_REGION").as_deref(), Some("eu-central-1"));
+        let password = ["DI_KAFKA_USERNAME", "DI_KAFKA_PASSWORD"];
+        assert!(
+            !variables
+                .iter()
+                .any(|variable| password.contains(&variable.name.as_str()))
+        );
+    }
+}
+
+#[test]
+fn on_msk_pods_reach_whoever_gives_them_credentials() {
+    /// Ports and networks of each rule for what pods may reach.
+    fn egress(object: &SyncPipeline) -> Vec<(Vec<String>, Vec<String>)> {
+        let policy = planned_of(object).network_policies.remove(0);
+        let rules = policy.spec.unwrap().egress.unwrap();
+        let ports = |rule: &NetworkPolicyEgressRule| {
+            let ports = rule.ports.iter().flatten().map(|port| port.port.clone().unwrap());
+            ports
+                .map(|port| match port {
+                    IntOrString::Int(number) => number.to_string(),
+                    IntOrString::String(name) => name,
+                })
+                .collect()
+        };
+        let networks = |rule: &NetworkPolicyEgressRule| {
+            let peers = rule.to.iter().flatten();
+            peers.filter_map(|peer| Some(peer.ip_block.clone()?.cidr)).collect()
+        };
+        rules.iter().map(|rule| (ports(rule), networks(rule))).collect()
+    }
+    let with_password = egress(&example("mobileforge"));
+    assert!(!with_password.iter().any(|(ports, _)| ports.contains(&"443".to_owned())));
+    assert_eq!(with_password.len(), 2);
+
+    let by_role = egress(&on_msk());
+    assert_eq!(by_role.len(), 3);
+    assert!(by_role[1].0.contains(&"443".to_owned()), "{by_role:?}");
+    let agent = ["169.254.170.23/32".to_owned(), "fd00:ec2::23/128".to_owned()];
+    assert_eq!(by_role[2], (vec!["80".to_owned()], agent.to_vec()));
+}
+
+#[test]
+fn annotations_reach_every_account_and_another_role_rolls_the_pods() {
+    let with_role = |role: &str| {
+        let mut object = example("mobileforge");
+        object.spec.service_account = Some(ServiceAccountSettings {
+            name: None,
+            annotations: [("eks.amazonaws.com/role-arn".to_owned(), role.to_owned())].into(),
+        });
+        planned_of(&object)
+    };
+    let plan = with_role("a");
+    assert_eq!(plan.accounts.len(), plan.deployments.len());
+    for account in &plan.accounts {
+        let annotations = account.metadata.annotations.as_ref().unwrap();
+        assert_eq!(annotations["eks.amazonaws.com/role-arn"], "a");
+        assert_eq!(account.automount_service_account_token, Some(false));
+    }
+    let pods = |plan: &operator::plan::Plan| plan.deployments[0].spec.template.metadata.clone();
+    assert_eq!(pods(&plan), pods(&with_role("a")));
+    assert_ne!(pods(&plan), pods(&with_role("b")));
+}
+
+#[test]
+fn a_named_account_is_used_and_none_is_made() {
+    let mut object = example("mobileforge");
+    object.spec.service_account = Some(ServiceAccountSettings {
+        name: Some("existing".to_owned()),
+        annotations: std::collections::BTreeMap::new(),
+    });
+    let plan = planned_of(&object);
+    assert!(plan.accounts.is_empty(), "{:?}", plan.accounts);
+    for deployment in plan.deployments {
+        let pod = deployment.spec.template.spec.unwrap();
+        assert_eq!(pod.service_account_name.as_deref(), Some("existing"));
+        assert_eq!(pod.automount_service_account_token, Some(false));
+    }
 }
 
 #[test]

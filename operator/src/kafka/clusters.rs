@@ -79,12 +79,16 @@ impl<C> Open<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::connection::Mechanism;
+    use crate::kafka::login::{Login, Mechanism};
 
     fn with_password(password: &str) -> Connection {
         Connection {
             bootstrap_servers: "kafka:9092".to_owned(),
-            sasl: Some((Mechanism::Plain, "user".to_owned(), password.to_owned())),
+            login: Some(Login::Password {
+                mechanism: Mechanism::Plain,
+                username: "user".to_owned(),
+                password: password.to_owned(),
+            }),
             tls: None,
         }
     }

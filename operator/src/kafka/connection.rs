@@ -1,60 +1,31 @@
 //! A connection to a Kafka cluster: where it is, who we are there, and what goes wrong.
 
-use std::fmt;
+use std::error::Error;
+use std::iter;
 use std::time::Duration;
 
 use krafka::Kafka;
 use krafka::admin::AdminClient;
 use krafka::auth::AuthConfig;
 use krafka::error::KrafkaError;
+use msk::TokenError;
 
+use super::login::Login;
 use super::tls::{self, Tls};
-use crate::api::spec::SaslMechanism;
 
 /// How long one call to a cluster may take.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Where a cluster is, and who we are there.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Connection {
     /// Bootstrap servers, separated by commas.
     pub bootstrap_servers: String,
-    /// Mechanism, user name and password; absent without a password.
-    pub sasl: Option<(Mechanism, String, String)>,
+    /// Who we are to the brokers; absent where they do not ask.
+    pub login: Option<Login>,
     /// Certificates; absent without encryption.
     pub tls: Option<Tls>,
-}
-
-/// [`SaslMechanism`] as part of a map's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[allow(missing_docs)]
-pub enum Mechanism {
-    Plain,
-    ScramSha256,
-    ScramSha512,
-}
-
-impl From<SaslMechanism> for Mechanism {
-    fn from(mechanism: SaslMechanism) -> Mechanism {
-        match mechanism {
-            SaslMechanism::Plain => Mechanism::Plain,
-            SaslMechanism::ScramSha256 => Mechanism::ScramSha256,
-            SaslMechanism::ScramSha512 => Mechanism::ScramSha512,
-        }
-    }
-}
-
-impl fmt::Debug for Connection {
-    /// Without password and private key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let user = self.sasl.as_ref().map(|(mechanism, user, _)| (mechanism, user));
-        f.debug_struct("Connection")
-            .field("bootstrap_servers", &self.bootstrap_servers)
-            .field("sasl", &user)
-            .field("tls", &self.tls)
-            .finish()
-    }
 }
 
 /// What goes wrong with Kafka. The name of the variant is the reason of the condition.
@@ -70,12 +41,22 @@ pub enum KafkaError {
         /// What the client says.
         problem: String,
     },
-    /// The brokers refused user name or password.
-    #[error("{bootstrap_servers} refused the credentials: {problem}; check the Secret of spec.kafka.security.sasl")]
+    /// The brokers refused who we are.
+    #[error("{bootstrap_servers} refused the credentials: {problem}; {advice}")]
     KafkaAuthenticationFailed {
         /// Bootstrap servers.
         bootstrap_servers: String,
         /// What the client says.
+        problem: String,
+        /// What to check.
+        advice: &'static str,
+    },
+    /// AWS gives this process nothing to make a token of.
+    #[error("no token for {bootstrap_servers}: {problem}")]
+    AwsCredentialsMissing {
+        /// Bootstrap servers.
+        bootstrap_servers: String,
+        /// Why, and what to do.
         problem: String,
     },
     /// One side did not accept the other's certificate, or the other side does not speak TLS.
@@ -117,6 +98,7 @@ impl KafkaError {
         match self {
             KafkaError::KafkaUnreachable { .. } => "KafkaUnreachable",
             KafkaError::KafkaAuthenticationFailed { .. } => "KafkaAuthenticationFailed",
+            KafkaError::AwsCredentialsMissing { .. } => "AwsCredentialsMissing",
             KafkaError::KafkaTlsFailed { .. } => "KafkaTlsFailed",
             KafkaError::NotEnoughBrokers { .. } => "NotEnoughBrokers",
             KafkaError::TopicRefused { .. } => "TopicRefused",
@@ -164,23 +146,18 @@ impl Connection {
     /// As the client takes it; nothing for plain text without a password.
     fn security(&self) -> Option<AuthConfig> {
         let tls = self.tls.as_ref().map(Tls::config);
-        let Some((mechanism, user, password)) = &self.sasl else {
+        let Some(login) = &self.login else {
             return tls.map(AuthConfig::ssl);
         };
-        let make = match mechanism {
-            Mechanism::Plain => AuthConfig::sasl_plain,
-            Mechanism::ScramSha256 => AuthConfig::sasl_scram_sha256,
-            Mechanism::ScramSha512 => AuthConfig::sasl_scram_sha512,
-        };
-        let sasl = make(user.clone(), password.clone());
+        let login = login.config();
         Some(match tls {
-            Some(tls) => sasl.with_tls(tls),
-            None => sasl,
+            Some(tls) => login.with_tls(tls),
+            None => login,
         })
     }
 }
 
-fn classify(connection: &Connection, error: &KrafkaError) -> KafkaError {
+pub(super) fn classify(connection: &Connection, error: &KrafkaError) -> KafkaError {
     let bootstrap_servers = connection.bootstrap_servers.clone();
     if let (Some(tls), Some(failure)) = (&connection.tls, tls::failure(error)) {
         return KafkaError::KafkaTlsFailed {
@@ -189,11 +166,18 @@ fn classify(connection: &Connection, error: &KrafkaError) -> KafkaError {
             advice: tls.advice(failure),
         };
     }
+    if let Some(missing) = missing_token(error) {
+        return KafkaError::AwsCredentialsMissing {
+            bootstrap_servers,
+            problem: missing.to_string(),
+        };
+    }
     let problem = error.to_string();
-    match error {
-        KrafkaError::Auth { .. } => KafkaError::KafkaAuthenticationFailed {
+    match (error, &connection.login) {
+        (KrafkaError::Auth { .. }, login) => KafkaError::KafkaAuthenticationFailed {
             bootstrap_servers,
             problem,
+            advice: login.as_ref().map_or("check spec.kafka.security", Login::advice),
         },
         _ => KafkaError::KafkaUnreachable {
             bootstrap_servers,
@@ -202,15 +186,26 @@ fn classify(connection: &Connection, error: &KrafkaError) -> KafkaError {
     }
 }
 
+/// Why there was no token to show to the brokers, where that is among the causes of `error`.
+fn missing_token(error: &KrafkaError) -> Option<&TokenError> {
+    let first: &(dyn Error + 'static) = error;
+    iter::successors(Some(first), |error| (*error).source()).find_map(|cause| cause.downcast_ref())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kafka::login::Mechanism;
     use krafka::auth::SecurityProtocol;
 
-    fn connection(sasl: Option<Mechanism>, tls: Option<Tls>) -> Connection {
+    fn connection(mechanism: Option<Mechanism>, tls: Option<Tls>) -> Connection {
         Connection {
             bootstrap_servers: "kafka:9092".to_owned(),
-            sasl: sasl.map(|mechanism| (mechanism, "user".to_owned(), "hidden".to_owned())),
+            login: mechanism.map(|mechanism| Login::Password {
+                mechanism,
+                username: "user".to_owned(),
+                password: "hidden".to_owned(),
+            }),
             tls,
         }
     }
@@ -250,8 +245,23 @@ mod tests {
     }
 
     #[test]
-    fn the_password_is_never_shown() {
-        let shown = format!("{:?}", connection(Some(Mechanism::Plain), None));
-        assert!(shown.contains("user") && !shown.contains("hidden"), "{shown}");
+    fn a_refused_role_and_a_missing_one_are_told_apart() {
+        let region = "eu-central-1".to_owned();
+        let by_role = Connection {
+            login: Some(Login::AwsMskIam { region }),
+            ..connection(None, Some(Tls::default()))
+        };
+        let refused = classify(&by_role, &KrafkaError::auth("Access denied"));
+        assert_eq!(refused.reason(), "KafkaAuthenticationFailed");
+        assert!(
+            refused.to_string().contains("permissions of kafka-cluster"),
+            "{refused}"
+        );
+
+        let problem = "nobody answers".to_owned();
+        let missing = KrafkaError::auth_with_source("no token for MSK", TokenError::NoCredentials { problem });
+        let missing = classify(&by_role, &missing);
+        assert_eq!(missing.reason(), "AwsCredentialsMissing");
+        assert!(missing.to_string().contains("nobody answers"), "{missing}");
     }
 }

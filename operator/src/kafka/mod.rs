@@ -1,6 +1,7 @@
 //! The only place that talks to Kafka.
 //!
 //! - [`connection`]: where a cluster is and who we are there; [`clusters`]: one client for each, shared
+//! - [`login`]: passwords, and tokens for Amazon MSK
 //! - [`tls`]: certificates, and what a failed handshake means
 //! - [`topics`]: topics as planned → topics as they are; [`drift`]: what to change, decided without I/O
 //! - [`offsets`]: what the groups have read and what there is to read
@@ -11,6 +12,7 @@
 pub mod clusters;
 pub mod connection;
 pub mod drift;
+pub mod login;
 pub mod offsets;
 pub mod tls;
 pub mod topics;

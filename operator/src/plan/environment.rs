@@ -4,14 +4,14 @@ use contract::env;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 
 use super::naming;
-use crate::api::spec::{CredentialsSecret, Kafka, KafkaTls, Mongodb, Postgres};
+use crate::api::spec::{CredentialsSecret, KafkaTls, Mongodb, Postgres};
 use crate::validate::connections::Pools;
 use crate::validate::{Consumer, Insight, InsightKind, Pipeline, Producer};
 
 /// Variables of a producer.
 pub fn of_producer(pipeline: &Pipeline, producer: &Producer) -> Vec<EnvVar> {
     let mut vars = of_every_workload(pipeline);
-    vars.extend(kafka(&pipeline.kafka));
+    vars.extend(kafka(pipeline));
     vars.push(plain(env::ENABLED_TOPICS, producer.topics.join(",")));
     vars.extend(
         pipeline
@@ -25,7 +25,7 @@ pub fn of_producer(pipeline: &Pipeline, producer: &Producer) -> Vec<EnvVar> {
 /// Variables of a consumer.
 pub fn of_consumer(pipeline: &Pipeline, consumer: &Consumer) -> Vec<EnvVar> {
     let mut vars = of_every_workload(pipeline);
-    vars.extend(kafka(&pipeline.kafka));
+    vars.extend(kafka(pipeline));
     vars.push(plain(env::ENABLED_TOPICS, consumer.topics.join(",")));
     vars.push(plain(env::KAFKA_CONSUMER_GROUP, &consumer.group));
     vars.push(plain(env::BATCH_MAX_RECORDS, consumer.batch_max_records.to_string()));
@@ -84,7 +84,8 @@ fn of_every_workload(pipeline: &Pipeline) -> Vec<EnvVar> {
     vars
 }
 
-fn kafka(kafka: &Kafka) -> Vec<EnvVar> {
+fn kafka(pipeline: &Pipeline) -> Vec<EnvVar> {
+    let kafka = &pipeline.kafka;
     let mut vars = vec![plain(env::KAFKA_BROKER_ENDPOINT, kafka.bootstrap_servers.join(","))];
     if !kafka.topic_prefix.is_empty() {
         vars.push(plain(env::KAFKA_TOPIC_PREFIX, &kafka.topic_prefix));
@@ -93,11 +94,10 @@ fn kafka(kafka: &Kafka) -> Vec<EnvVar> {
     vars.push(plain(env::KAFKA_SECURITY_PROTOCOL, security.protocol.name()));
     if let Some(sasl) = &security.sasl {
         vars.push(plain(env::KAFKA_SASL_MECHANISM, sasl.mechanism.name()));
-        vars.extend(credentials(
-            &sasl.credentials_secret_ref,
-            env::KAFKA_USERNAME,
-            env::KAFKA_PASSWORD,
-        ));
+        let region = pipeline.aws_region.as_ref();
+        vars.extend(region.map(|region| plain(env::KAFKA_AWS_REGION, region)));
+        let secret = sasl.credentials_secret_ref.iter();
+        vars.extend(secret.flat_map(|secret| credentials(secret, env::KAFKA_USERNAME, env::KAFKA_PASSWORD)));
     }
     vars.extend(security.tls.iter().flat_map(kafka_tls));
     vars

@@ -47,7 +47,7 @@ pub struct Plan {
     /// Topics, in the order of creation.
     #[serde(skip)]
     pub topics: Vec<Topic>,
-    /// Identities of the pods.
+    /// Identities of the pods; none where they use an existing one.
     pub accounts: Vec<ServiceAccount>,
     /// Services of the APIs.
     pub services: Vec<Service>,
@@ -140,7 +140,7 @@ impl Plan {
     /// What every component has beside its Deployment.
     fn add_common(&mut self, name: &Naming, pipeline: &Pipeline, component: &Component, traffic: network::Traffic) {
         self.starts.insert(name.object.clone(), component.bounds.min);
-        self.accounts.push(account::service_account(name, pipeline));
+        self.accounts.extend(account::service_account(name, pipeline));
         self.budgets.push(disruption::budget(name));
         if pipeline.network_policy.enabled {
             self.network_policies

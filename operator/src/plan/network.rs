@@ -17,6 +17,10 @@ use crate::validate::{Insight, InsightKind, Pipeline};
 const NAMESPACE_LABEL: &str = "kubernetes.io/metadata.name";
 /// Port of DNS.
 const DNS: u16 = 53;
+/// Port of STS, which makes an AWS role's credentials out of a ServiceAccount's token.
+const STS: u16 = 443;
+/// Where the agent of EKS Pod Identity gives out credentials, on every node.
+const POD_IDENTITY: (u16, [&str; 2]) = (80, ["169.254.170.23/32", "fd00:ec2::23/128"]);
 
 /// What a component's pods take and where they go, DNS aside.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,7 +35,7 @@ pub struct Traffic {
 pub fn of_producer(pipeline: &Pipeline) -> Traffic {
     Traffic {
         from: None,
-        to: vec![servers(pipeline, Kind::Kafka)],
+        to: of_kafka(pipeline),
     }
 }
 
@@ -39,7 +43,7 @@ pub fn of_producer(pipeline: &Pipeline) -> Traffic {
 pub fn of_consumer(pipeline: &Pipeline, settings: &Settings) -> Traffic {
     Traffic {
         from: Some(vec![monitoring(settings)]),
-        to: vec![servers(pipeline, Kind::Kafka)],
+        to: of_kafka(pipeline),
     }
 }
 
@@ -122,16 +126,36 @@ fn servers(pipeline: &Pipeline, kind: Kind) -> NetworkPolicyEgressRule {
         namespace_selector: Some(LabelSelector::default()),
         ..NetworkPolicyPeer::default()
     };
-    let networks = outside.iter().map(|cidr| NetworkPolicyPeer {
-        ip_block: Some(IPBlock {
-            cidr: cidr.clone(),
-            except: None,
-        }),
-        ..NetworkPolicyPeer::default()
-    });
+    let networks = outside.iter().map(|cidr| network(cidr));
     NetworkPolicyEgressRule {
         ports: Some(ports),
         to: (!outside.is_empty()).then(|| std::iter::once(inside).chain(networks).collect()),
+    }
+}
+
+/// Kafka, the stores, and what logging in to them takes.
+fn of_kafka(pipeline: &Pipeline) -> Vec<NetworkPolicyEgressRule> {
+    let servers = servers(pipeline, Kind::Kafka);
+    std::iter::once(servers).chain(pod_identity(pipeline)).collect()
+}
+
+/// Where a pod's role gets its credentials, where Kafka is reached by one.
+fn pod_identity(pipeline: &Pipeline) -> Option<NetworkPolicyEgressRule> {
+    pipeline.aws_region.as_ref()?;
+    let (number, networks) = POD_IDENTITY;
+    Some(NetworkPolicyEgressRule {
+        ports: Some(vec![port("TCP", number)]),
+        to: Some(networks.into_iter().map(network).collect()),
+    })
+}
+
+fn network(cidr: &str) -> NetworkPolicyPeer {
+    NetworkPolicyPeer {
+        ip_block: Some(IPBlock {
+            cidr: cidr.to_owned(),
+            except: None,
+        }),
+        ..NetworkPolicyPeer::default()
     }
 }
 
@@ -141,7 +165,9 @@ fn server_ports(pipeline: &Pipeline, kind: Kind) -> BTreeSet<u16> {
     let stores = pipeline.postgres.iter().map(|postgres| postgres.port);
     let stores = stores.chain(pipeline.mongodb.iter().map(|mongodb| mongodb.port));
     let named = pipeline.network_policy.egress_ports.iter().copied();
+    let sts = pipeline.aws_region.as_ref().filter(|_| kind == Kind::Kafka).map(|_| STS);
     brokers
+        .chain(sts)
         .chain(stores.chain(named).filter_map(|port| u16::try_from(port).ok()))
         .collect()
 }

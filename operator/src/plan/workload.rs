@@ -130,6 +130,7 @@ fn deployment(name: &Naming, pipeline: &Pipeline, component: &Component, contain
         ..container
     };
     let settings = &component.pod;
+    let credentials = credentials + &account::digest(pipeline);
     let mut annotations = settings.annotations.clone();
     if !own.credentials.is_empty() {
         annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), own.credentials);
@@ -154,7 +155,7 @@ fn deployment(name: &Naming, pipeline: &Pipeline, component: &Component, contain
                     ..ObjectMeta::default()
                 }),
                 spec: Some(PodSpec {
-                    service_account_name: Some(name.object.clone()),
+                    service_account_name: Some(account::used(name, pipeline)),
                     automount_service_account_token: Some(false),
                     enable_service_links: Some(false),
                     image_pull_secrets: account::pull_secrets(pipeline),

@@ -4,7 +4,7 @@
 //! stands what needs the profile's defaults.
 //!
 //! - [`pipeline`]: the result
-//! - `profile`: what MobileForge fills in; `topic`, `consumer`, `insights`: one part each
+//! - `profile`: what MobileForge fills in; `topic`, `consumer`, `insights`, `region`: one part each
 //! - [`connections`]: what the stores can bear
 
 pub mod connections;
@@ -12,6 +12,7 @@ mod consumer;
 mod insights;
 pub mod pipeline;
 mod profile;
+mod region;
 mod topic;
 
 use std::collections::BTreeSet;
@@ -29,6 +30,7 @@ use consumer::resolve_consumer;
 use insights::resolve_insights;
 pub use pipeline::{Component, Consumer, Insight, InsightKind, Pipeline, Producer, Scaling, Topic};
 use profile::mobile_forge;
+pub(crate) use region::aws_region;
 use topic::{add_dead_letter_topics, resolve_topic};
 
 /// A spec that cannot become a pipeline.
@@ -141,6 +143,7 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
         region: spec.region,
         ladder: row,
         kafka: spec.kafka.clone(),
+        aws_region: aws_region(&spec.kafka)?,
         postgres: spec.postgres.clone(),
         mongodb: spec.mongodb.clone(),
         topics,
@@ -159,6 +162,7 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
             spec::ImagePullPolicy::Never => "Never",
         }),
         network_policy: spec.network_policy.clone(),
+        service_account: spec.service_account.clone().unwrap_or_default(),
     };
     Ok(connections::fit(pipeline))
 }

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use super::connections::Pools;
 use crate::api::spec::{
     self, DeletionPolicy, EnvVariable, Environment, LadderColumn, NetworkPolicySettings, PodSettings, Probes, Region,
-    ServiceSettings,
+    ServiceAccountSettings, ServiceSettings,
 };
 use crate::ladder::{self, Bounds};
 
@@ -27,6 +27,8 @@ pub struct Pipeline {
     pub ladder: Option<ladder::Chosen>,
     /// The Kafka cluster as the user wrote it.
     pub kafka: spec::Kafka,
+    /// AWS region of the brokers, where tokens are signed for them.
+    pub aws_region: Option<String>,
     /// The PostgreSQL server as the user wrote it.
     pub postgres: Option<spec::Postgres>,
     /// The MongoDB server as the user wrote it.
@@ -47,6 +49,8 @@ pub struct Pipeline {
     pub image_pull_policy: Option<&'static str>,
     /// What the pods may talk to.
     pub network_policy: NetworkPolicySettings,
+    /// Who the pods are.
+    pub service_account: ServiceAccountSettings,
 }
 
 impl Pipeline {

@@ -4,12 +4,12 @@
 
 use contract::env;
 use operator::api::spec::SecurityProtocol;
-use operator::kafka::connection::Mechanism;
+use operator::kafka::login::{Login, Mechanism};
 use operator::kafka::tls::{ClientCertificate, Tls};
 use operator::kafka::{Clusters, Connection};
 use rdkafka::producer::{FutureProducer, Producer};
 use runtime::env::Env;
-use runtime::kafka::{Diagnosis, client_config};
+use runtime::kafka::{Context, client_config};
 use services::{Certificate, KafkaTls};
 use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
@@ -89,7 +89,11 @@ impl Way {
         let login = self.login.clone();
         Connection {
             bootstrap_servers: self.server.clone(),
-            sasl: login.map(|(username, password)| (Mechanism::ScramSha512, username, password)),
+            login: login.map(|(username, password)| Login::Password {
+                mechanism: Mechanism::ScramSha512,
+                username,
+                password,
+            }),
             tls: self.protocol.uses_tls().then(|| Tls {
                 authorities: self.authority.as_deref().map(Into::into),
                 client: self.client.as_ref().map(|client| ClientCertificate {
@@ -109,12 +113,12 @@ impl Way {
 
     /// How many brokers a workload's client finds; its diagnosis where it finds none.
     fn brokers_of_workload(&self) -> Result<usize, String> {
-        let diagnosis = Diagnosis::default();
+        let context = Context::default();
         let config = client_config(&self.environment()).unwrap();
-        let client: FutureProducer<Diagnosis> = config.create_with_context(diagnosis.clone()).unwrap();
+        let client: FutureProducer<Context> = config.create_with_context(context.clone()).unwrap();
         match client.client().fetch_metadata(None, PATIENCE) {
             Ok(metadata) => Ok(metadata.brokers().len()),
-            Err(error) => Err(diagnosis.explain(&error)),
+            Err(error) => Err(context.diagnosis.explain(&error)),
         }
     }
 }

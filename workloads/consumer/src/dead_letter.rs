@@ -6,13 +6,14 @@ use contract::{DeliveryId, header};
 use futures::{StreamExt, TryStreamExt, stream};
 use rdkafka::{
     ClientConfig, ClientContext,
+    client::OAuthToken,
     error::KafkaError,
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord, Producer},
     util::Timeout,
 };
-use runtime::kafka::Diagnosis;
-use std::{sync::Arc, time::Duration};
+use runtime::kafka::{Diagnosis, Tokens};
+use std::{error::Error, sync::Arc, time::Duration};
 
 /// Part of `/ready` and label of retries.
 pub const DEAD_LETTERS: &str = "dead_letters";
@@ -47,21 +48,28 @@ pub struct DeadLetters {
 }
 
 /// Keeps the reason of the last fault, which a failed delivery does not say.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 struct Context {
     diagnosis: Diagnosis,
+    tokens: Tokens,
 }
 
 impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.diagnosis.record(&error, reason);
         tracing::warn!(%error, reason, "dead-letter producer");
     }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.answer()
+    }
 }
 
 impl DeadLetters {
-    /// An idempotent producer with these settings of the brokers.
-    pub fn new(mut config: ClientConfig, cluster: Arc<str>) -> Result<DeadLetters, KafkaError> {
+    /// An idempotent producer with these settings of the brokers, and tokens for them.
+    pub fn new(mut config: ClientConfig, tokens: Tokens, cluster: Arc<str>) -> Result<DeadLetters, KafkaError> {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -69,7 +77,10 @@ impl DeadLetters {
             .set("message.max.bytes", MAX_MESSAGE)
             .set("message.timeout.ms", DELIVERY_TIMEOUT.as_millis().to_string())
             .set("linger.ms", "5");
-        let context = Context::default();
+        let context = Context {
+            diagnosis: Diagnosis::default(),
+            tokens,
+        };
         let diagnosis = context.diagnosis.clone();
         Ok(DeadLetters {
             producer: config.create_with_context(context)?,

@@ -135,7 +135,8 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
         return Ok(());
     };
     let brokers = runtime::kafka::client_config(&config.kafka)?;
-    let dead_letters = DeadLetters::new(brokers.clone(), topics.cluster.clone())?;
+    let tokens = runtime::kafka::Tokens::from_env(&config.kafka)?;
+    let dead_letters = DeadLetters::new(brokers.clone(), tokens.clone(), topics.cluster.clone())?;
     health.set(DEAD_LETTERS, Ok(()));
     let ledger = LedgerKey {
         cluster: topics.cluster.clone(),
@@ -168,6 +169,7 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
         epoch,
         completions,
         limits: config.limits,
+        tokens,
     });
     let reader = Reader::join(
         &consumer_config(brokers, &config.group),

@@ -6,12 +6,16 @@ use contract::{Source, env};
 use krafka::{
     Kafka,
     admin::{DescribeClusterOptions, DescribeTopicsOptions},
-    auth::{AuthConfig, TlsConfig},
+    auth::{AuthConfig, OAuthBearerToken, TlsConfig},
     error::{ErrorCode, KrafkaError},
 };
+use msk::Signer;
 use runtime::{
     env::{Env, EnvError},
-    kafka::{Security, security::Mechanism},
+    kafka::{
+        Security,
+        security::{Mechanism, Sasl},
+    },
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -163,11 +167,16 @@ fn authentication(security: Security) -> AuthConfig {
     });
     let base = match security.sasl {
         None => AuthConfig::plaintext(),
-        Some(sasl) => match sasl.mechanism {
-            Mechanism::Plain => AuthConfig::sasl_plain(sasl.username, sasl.password),
-            Mechanism::ScramSha256 => AuthConfig::sasl_scram_sha256(sasl.username, sasl.password),
-            Mechanism::ScramSha512 => AuthConfig::sasl_scram_sha512(sasl.username, sasl.password),
+        Some(Sasl::Password {
+            mechanism,
+            username,
+            password,
+        }) => match mechanism {
+            Mechanism::Plain => AuthConfig::sasl_plain(username, password),
+            Mechanism::ScramSha256 => AuthConfig::sasl_scram_sha256(username, password),
+            Mechanism::ScramSha512 => AuthConfig::sasl_scram_sha512(username, password),
         },
+        Some(Sasl::AwsMskIam { region }) => by_token(Signer::new(&region)),
     };
     match tls {
         Some(tls) => base.with_tls(tls),
@@ -175,10 +184,22 @@ fn authentication(security: Security) -> AuthConfig {
     }
 }
 
+/// The client asks for a token at each connection, and keeps it until it ends.
+fn by_token(signer: Signer) -> AuthConfig {
+    AuthConfig::sasl_oauthbearer_provider(move || {
+        let signer = signer.clone();
+        async move {
+            let token = signer.token().await;
+            let token = token.map_err(|error| KrafkaError::auth(error.to_string()))?;
+            Ok(OAuthBearerToken::new(token.value.as_str()).with_lifetime_ms(token.ends_millis()))
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use krafka::auth::SecurityProtocol;
+    use krafka::auth::{SaslMechanism, SecurityProtocol};
 
     #[test]
     fn the_protocol_is_the_one_of_the_environment() {
@@ -198,5 +219,16 @@ mod tests {
             let security = Security::from_env(&environment).unwrap();
             assert_eq!(authentication(security).security_protocol(), &expected);
         }
+    }
+    #[test]
+    fn a_role_is_a_token_on_the_wire() {
+        let environment = Env::from_pairs([
+            (env::KAFKA_SECURITY_PROTOCOL, "SASL_SSL"),
+            (env::KAFKA_SASL_MECHANISM, "AWS_MSK_IAM"),
+            (env::KAFKA_AWS_REGION, "eu-central-1"),
+        ]);
+        let security = authentication(Security::from_env(&environment).unwrap());
+        assert_eq!(security.security_protocol(), &SecurityProtocol::SaslSsl);
+        assert_eq!(security.sasl_mechanism(), Some(&SaslMechanism::OAuthBearer));
     }
 }

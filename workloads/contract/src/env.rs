@@ -22,8 +22,10 @@ pub const POSTGRES_MAX_POOL_SIZE: &str = "DI_POSTGRES_MAX_POOL_SIZE";
 pub const KAFKA_BROKER_ENDPOINT: &str = "DI_KAFKA_BROKER_ENDPOINT";
 /// `PLAINTEXT` (when unset), `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`.
 pub const KAFKA_SECURITY_PROTOCOL: &str = "DI_KAFKA_SECURITY_PROTOCOL";
-/// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+/// `PLAIN`, `SCRAM-SHA-256`, `SCRAM-SHA-512` or `AWS_MSK_IAM`.
 pub const KAFKA_SASL_MECHANISM: &str = "DI_KAFKA_SASL_MECHANISM";
+/// AWS region of the brokers; needed with `AWS_MSK_IAM`, which takes no user name and no password.
+pub const KAFKA_AWS_REGION: &str = "DI_KAFKA_AWS_REGION";
 /// SASL user name; always from a Secret.
 pub const KAFKA_USERNAME: &str = "DI_KAFKA_USERNAME";
 /// SASL password; always from a Secret.
@@ -124,6 +126,7 @@ pub const ALL: &[&str] = &[
     KAFKA_BROKER_ENDPOINT,
     KAFKA_SECURITY_PROTOCOL,
     KAFKA_SASL_MECHANISM,
+    KAFKA_AWS_REGION,
     KAFKA_USERNAME,
     KAFKA_PASSWORD,
     KAFKA_SSL_CA_PEM,

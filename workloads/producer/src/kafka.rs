@@ -8,7 +8,7 @@ use rdkafka::{
     producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer},
     types::RDKafkaRespErr,
 };
-use runtime::kafka::Diagnosis;
+use runtime::kafka::{Context, Diagnosis};
 use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
@@ -79,7 +79,7 @@ pub enum CheckError {
 
 /// An idempotent producer. Creating it does not wait for Kafka.
 pub struct Kafka {
-    producer: FutureProducer<Diagnosis>,
+    producer: FutureProducer<Context>,
     topics: Topics,
     diagnosis: Diagnosis,
     /// Known after the first successful check, and read again at each: a cluster behind the same address may be
@@ -91,7 +91,11 @@ pub struct Kafka {
 impl Kafka {
     /// A client with the producer's settings.
     pub fn new(settings: &Settings) -> KafkaResult<Kafka> {
-        let diagnosis = Diagnosis::default();
+        let context = Context {
+            diagnosis: Diagnosis::default(),
+            tokens: settings.tokens.clone(),
+        };
+        let diagnosis = context.diagnosis.clone();
         let producer = settings
             .kafka
             .clone()
@@ -108,7 +112,7 @@ impl Kafka {
             .set("queue.buffering.max.messages", QUEUE_MESSAGES)
             .set("queue.buffering.max.kbytes", settings.queue_kbytes.to_string())
             .set("message.timeout.ms", settings.delivery_timeout.as_millis().to_string())
-            .create_with_context(diagnosis.clone())?;
+            .create_with_context(context)?;
         Ok(Kafka {
             producer,
             topics: settings.topics.clone(),

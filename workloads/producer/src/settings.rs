@@ -8,7 +8,7 @@ use contract::{env, port};
 use rdkafka::ClientConfig;
 use runtime::{
     env::{Env, EnvError},
-    kafka::client_config,
+    kafka::{Tokens, client_config},
 };
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
@@ -44,6 +44,8 @@ pub struct Settings {
     pub topics: Topics,
     /// Brokers, security and client id.
     pub kafka: ClientConfig,
+    /// Tokens, where the brokers want one.
+    pub tokens: Tokens,
     /// Longest wait for an acknowledgement.
     pub delivery_timeout: Duration,
     /// Most KiB of messages waiting for Kafka.
@@ -77,6 +79,7 @@ impl Settings {
                 env.optional(env::REGION),
             )?,
             kafka: client_config(env)?,
+            tokens: Tokens::from_env(env)?,
             // With the drain delay, the upper bound keeps a graceful shutdown within its deadline.
             delivery_timeout: milliseconds(env, DELIVERY_TIMEOUT_MS, 10_000, 500..=10_000)?,
             queue_kbytes: within(env, QUEUE_KBYTES, 65_536, 1_024..=1_048_576)?,

@@ -2,17 +2,23 @@
 
 mod public_authorities;
 pub mod security;
+pub mod tokens;
 
 pub use security::Security;
+pub use tokens::Tokens;
 
 use crate::env::{Env, EnvError};
 use contract::env;
 use rdkafka::{
     ClientConfig, ClientContext,
+    client::OAuthToken,
     config::RDKafkaLogLevel,
     error::{KafkaError, RDKafkaErrorCode},
 };
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Name of this client in the brokers' logs and quotas where the pod has no host name.
 const FALLBACK_CLIENT_ID: &str = "syncpipeline";
@@ -40,8 +46,8 @@ pub fn client_config(env: &Env) -> Result<ClientConfig, EnvError> {
 
 /// The last error that a client reported in the background. A failed call often says only that it timed out,
 /// while the reason (a refused password, a name that does not resolve) came earlier, through the client's error
-/// callback. [`Diagnosis::explain`] joins the two. It is a client context of its own; a context of another kind
-/// calls [`Diagnosis::record`] and [`log`].
+/// callback. [`Diagnosis::explain`] joins the two. It is part of a [`Context`]; a context of another kind calls
+/// [`Diagnosis::record`].
 #[derive(Debug, Clone, Default)]
 pub struct Diagnosis {
     last: Arc<Mutex<Option<String>>>,
@@ -70,14 +76,30 @@ impl Diagnosis {
     }
 }
 
-impl ClientContext for Diagnosis {
+/// What a client that only writes or asks needs to be told: a token where it wants one, and where its errors go. A
+/// context of another kind answers as this one does.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Keeps the last error.
+    pub diagnosis: Diagnosis,
+    /// Answers calls for a token.
+    pub tokens: Tokens,
+}
+
+impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!(%error, reason, "Kafka client");
-        self.record(&error, reason);
+        self.diagnosis.record(&error, reason);
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.answer()
     }
 }
 
@@ -135,7 +157,7 @@ mod tests {
             ),
             (
                 sasl("OAUTHBEARER"),
-                "environment variable DI_KAFKA_SASL_MECHANISM is wrong: must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512",
+                "environment variable DI_KAFKA_SASL_MECHANISM is wrong: must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM",
             ),
             (
                 sasl("PLAIN")

@@ -54,6 +54,8 @@ pub struct Kafka {
         .message("spec.kafka.security.sasl: needed with the protocols SASL_PLAINTEXT and SASL_SSL, and only then"),
     validation = Rule::new("!has(self.tls) || self.protocol in ['SSL', 'SASL_SSL']")
         .message("spec.kafka.security.tls: only with the protocols SSL and SASL_SSL"),
+    validation = Rule::new("!has(self.sasl) || self.sasl.mechanism != 'AWS_MSK_IAM' || self.protocol == 'SASL_SSL'")
+        .message("spec.kafka.security.protocol: must be SASL_SSL with the mechanism AWS_MSK_IAM"),
 )]
 pub struct KafkaSecurity {
     /// Protocol of the brokers' listener.
@@ -113,13 +115,25 @@ pub struct KafkaTls {
 }
 
 /// SASL mechanism and credentials.
-#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
+#[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.credentialsSecretRef) == (self.mechanism != 'AWS_MSK_IAM')")
+        .message("spec.kafka.security.sasl.credentialsSecretRef: needed with the mechanisms PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512, and only then"),
+    validation = Rule::new("!has(self.awsRegion) || self.mechanism == 'AWS_MSK_IAM'")
+        .message("spec.kafka.security.sasl.awsRegion: only with the mechanism AWS_MSK_IAM"),
+)]
 pub struct Sasl {
-    /// Mechanism.
+    /// Mechanism. With `AWS_MSK_IAM` the roles that AWS gives the ServiceAccounts of the operator and of the pods
+    /// stand for user name and password.
     pub mechanism: SaslMechanism,
-    /// Secret with user name and password.
-    pub credentials_secret_ref: CredentialsSecret,
+    /// Secret with user name and password; not with `AWS_MSK_IAM`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<CredentialsSecret>,
+    /// AWS region of an MSK cluster, for `AWS_MSK_IAM`; the one in the names of `bootstrapServers` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 32), regex(pattern = r"^[a-z]+(-[a-z]+)+-[0-9]+$"))]
+    pub aws_region: Option<String>,
 }
 
 /// SASL mechanism.
@@ -134,15 +148,19 @@ pub enum SaslMechanism {
     /// Challenge and response with SHA-512.
     #[serde(rename = "SCRAM-SHA-512")]
     ScramSha512,
+    /// A token of Amazon MSK, signed by an IAM role.
+    #[serde(rename = "AWS_MSK_IAM")]
+    AwsMskIam,
 }
 
 impl SaslMechanism {
-    /// The name in the API and in Kafka clients' settings.
+    /// The name in the API and in the workloads' environment.
     pub const fn name(self) -> &'static str {
         match self {
             SaslMechanism::Plain => "PLAIN",
             SaslMechanism::ScramSha256 => "SCRAM-SHA-256",
             SaslMechanism::ScramSha512 => "SCRAM-SHA-512",
+            SaslMechanism::AwsMskIam => "AWS_MSK_IAM",
         }
     }
 }
@@ -185,6 +203,32 @@ mod tests {
                 json!({"protocol": "PLAINTEXT", "sasl": sasl, "tls": tls}),
                 vec![needs_password, no_certificates],
             ),
+        ];
+        for (security, expected) in cases {
+            assert_eq!(refusals(&security), expected, "{security}");
+        }
+    }
+
+    #[test]
+    fn a_role_stands_for_the_password_and_needs_encryption() {
+        let needs_encryption = "spec.kafka.security.protocol: must be SASL_SSL with the mechanism AWS_MSK_IAM";
+        let no_region = "spec.kafka.security.sasl.awsRegion: only with the mechanism AWS_MSK_IAM";
+        let credentials = "spec.kafka.security.sasl.credentialsSecretRef: needed with the mechanisms PLAIN, \
+                           SCRAM-SHA-256 and SCRAM-SHA-512, and only then";
+        let security = |protocol: &str, sasl: &Value| json!({"protocol": protocol, "sasl": sasl});
+        let role = json!({"mechanism": "AWS_MSK_IAM"});
+        let in_region = json!({"mechanism": "AWS_MSK_IAM", "awsRegion": "eu-central-1"});
+        let with_password = json!({"mechanism": "AWS_MSK_IAM", "credentialsSecretRef": {"name": "a"}});
+        let without_password = json!({"mechanism": "SCRAM-SHA-512"});
+        let region_alone =
+            json!({"mechanism": "PLAIN", "credentialsSecretRef": {"name": "a"}, "awsRegion": "eu-central-1"});
+        let cases = [
+            (security("SASL_SSL", &role), vec![]),
+            (security("SASL_SSL", &in_region), vec![]),
+            (security("SASL_PLAINTEXT", &role), vec![needs_encryption]),
+            (security("SASL_SSL", &with_password), vec![credentials]),
+            (security("SASL_SSL", &without_password), vec![credentials]),
+            (security("SASL_SSL", &region_alone), vec![no_region]),
         ];
         for (security, expected) in cases {
             assert_eq!(refusals(&security), expected, "{security}");

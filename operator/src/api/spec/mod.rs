@@ -3,6 +3,7 @@
 //!
 //! - [`kafka`], [`stores`]: the servers; [`credentials`]: references to Secrets
 //! - [`topic`], [`component`], [`scaling`], [`pod`]: the parts of the pipeline
+//! - [`network`], [`service_account`]: what the pods may talk to, and who they are
 
 // The derive of `KubeSchema` repeats each struct in a private place.
 #![allow(unreachable_pub)]
@@ -15,6 +16,7 @@ pub mod ladder;
 pub mod network;
 pub mod pod;
 pub mod scaling;
+pub mod service_account;
 pub mod stores;
 pub mod topic;
 
@@ -32,6 +34,7 @@ pub use ladder::{LadderColumn, LadderRow};
 pub use network::NetworkPolicySettings;
 pub use pod::{EnvVariable, PodSettings, ProbeType, Probes, SecuritySettings, TopologySpread};
 pub use scaling::{LadderScaling, Scaling, ScalingType};
+pub use service_account::ServiceAccountSettings;
 pub use stores::{Mongodb, MongodbAuthMechanism, MongodbPool, Postgres, PostgresTls, PostgresTlsMode};
 pub use topic::{DeletionPolicy, Topic};
 
@@ -135,6 +138,10 @@ pub struct SyncPipelineSpec {
     /// What the pods may talk to.
     #[serde(default)]
     pub network_policy: NetworkPolicySettings,
+
+    /// Who the pods are to a cloud provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub service_account: Option<ServiceAccountSettings>,
 }
 
 /// What is filled in.

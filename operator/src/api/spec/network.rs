@@ -7,14 +7,16 @@ use serde::{Deserialize, Serialize};
 ///
 /// Without them a pod may talk to everything. With them it reaches DNS, Kafka, and the stores that it uses; the
 /// ports are those of the spec, so where a Service or the brokers' advertised addresses lead to other ports,
-/// these must be named too.
+/// these must be named too. With the mechanism `AWS_MSK_IAM` the pods also reach TCP port 443, for STS, and the agent
+/// of EKS Pod Identity.
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
 pub struct NetworkPolicySettings {
     /// Whether the operator makes NetworkPolicies.
     #[serde(default = "yes")]
     pub enabled: bool,
-    /// Networks outside the cluster where Kafka and the stores are, in CIDR notation. Everywhere when left out.
+    /// Networks outside the cluster where Kafka and the stores are, and STS with `AWS_MSK_IAM`, in CIDR notation.
+    /// Everywhere when left out.
     #[serde(default, rename = "egressCIDRs", skip_serializing_if = "Vec::is_empty")]
     #[schemars(
         length(max = 64),

@@ -14,13 +14,18 @@ use crate::{
 };
 use rdkafka::{
     ClientContext, Offset, TopicPartitionList,
+    client::OAuthToken,
     consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol},
     error::{KafkaError, KafkaResult},
     types::RDKafkaRespErr,
 };
-use runtime::{health::Health, kafka::Diagnosis};
+use runtime::{
+    health::Health,
+    kafka::{Diagnosis, Tokens},
+};
 use std::{
     collections::{BTreeSet, VecDeque},
+    error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, mpsc},
     time::{Duration, Instant},
 };
@@ -41,6 +46,7 @@ pub struct Membership {
     pub(super) health: Health,
     pub(super) metrics: Metrics,
     pub(super) diagnosis: Diagnosis,
+    tokens: Tokens,
     pub(super) stop: CancellationToken,
     pub(super) epoch: Arc<AtomicU64>,
     state: Mutex<State>,
@@ -100,6 +106,8 @@ pub struct Parts {
     pub completions: mpsc::Receiver<Completion>,
     /// When a batch is full.
     pub limits: BatchLimits,
+    /// Tokens, where the brokers want one.
+    pub tokens: Tokens,
 }
 
 impl Membership {
@@ -114,6 +122,7 @@ impl Membership {
             health: parts.health,
             metrics: parts.metrics,
             diagnosis: Diagnosis::default(),
+            tokens: parts.tokens,
             stop: parts.stop,
             epoch: parts.epoch,
             state: Mutex::new(State {
@@ -240,9 +249,15 @@ impl Membership {
 }
 
 impl ClientContext for Membership {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
     fn error(&self, error: KafkaError, reason: &str) {
         self.diagnosis.record(&error, reason);
         tracing::warn!(%error, reason, "Kafka consumer");
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        self.tokens.answer()
     }
 }
 

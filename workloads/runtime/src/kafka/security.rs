@@ -7,12 +7,12 @@ use rdkafka::ClientConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::fmt;
 
-/// Encryption and password; neither for plain text.
+/// Encryption and identity; neither for plain text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Security {
     /// Certificates; absent without encryption.
     pub tls: Option<Tls>,
-    /// Password; absent without one.
+    /// Who this workload is; absent where the brokers do not ask.
     pub sasl: Option<Sasl>,
 }
 
@@ -34,18 +34,26 @@ pub struct ClientCertificate {
     pub key: String,
 }
 
-/// Who this workload is, by password.
+/// Who this workload is.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Sasl {
-    /// How the password is proved.
-    pub mechanism: Mechanism,
-    /// User name.
-    pub username: String,
-    /// Password.
-    pub password: String,
+pub enum Sasl {
+    /// By password.
+    Password {
+        /// How it is proved.
+        mechanism: Mechanism,
+        /// User name.
+        username: String,
+        /// Password.
+        password: String,
+    },
+    /// By the role that AWS gives this pod, to Amazon MSK.
+    AwsMskIam {
+        /// Region of the brokers.
+        region: String,
+    },
 }
 
-/// SASL mechanism.
+/// How a password is proved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mechanism {
     /// The password itself.
@@ -75,10 +83,16 @@ impl fmt::Debug for ClientCertificate {
 impl fmt::Debug for Sasl {
     /// Without the password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sasl")
-            .field("mechanism", &self.mechanism)
-            .field("username", &self.username)
-            .finish_non_exhaustive()
+        match self {
+            Sasl::Password {
+                mechanism, username, ..
+            } => f
+                .debug_struct("Password")
+                .field("mechanism", mechanism)
+                .field("username", username)
+                .finish_non_exhaustive(),
+            Sasl::AwsMskIam { region } => f.debug_struct("AwsMskIam").field("region", region).finish(),
+        }
     }
 }
 
@@ -86,7 +100,7 @@ impl Security {
     /// Reads the environment; the error names the variable.
     pub fn from_env(env: &Env) -> Result<Security, EnvError> {
         let protocol = env.optional(env::KAFKA_SECURITY_PROTOCOL);
-        let (encrypted, with_password) = match protocol.as_deref() {
+        let (encrypted, with_sasl) = match protocol.as_deref() {
             None | Some("PLAINTEXT") => (false, false),
             Some("SSL") => (true, false),
             Some("SASL_PLAINTEXT") => (false, true),
@@ -96,10 +110,16 @@ impl Security {
                 return Err(wrong(env::KAFKA_SECURITY_PROTOCOL, problem));
             }
         };
-        Ok(Security {
+        let security = Security {
             tls: encrypted.then(|| Tls::from_env(env)).transpose()?,
-            sasl: with_password.then(|| Sasl::from_env(env)).transpose()?,
-        })
+            sasl: with_sasl.then(|| Sasl::from_env(env)).transpose()?,
+        };
+        match &security.sasl {
+            Some(Sasl::AwsMskIam { .. }) if !encrypted => {
+                Err(wrong(env::KAFKA_SECURITY_PROTOCOL, "must be SASL_SSL with AWS_MSK_IAM"))
+            }
+            _ => Ok(security),
+        }
     }
 
     pub(super) fn set(&self, config: &mut ClientConfig) {
@@ -113,12 +133,19 @@ impl Security {
         if let Some(tls) = &self.tls {
             tls.set(config);
         }
-        if let Some(sasl) = &self.sasl {
-            config
-                .set("sasl.mechanism", sasl.mechanism.name())
-                .set("sasl.username", &sasl.username)
-                .set("sasl.password", &sasl.password);
-        }
+        match &self.sasl {
+            Some(Sasl::Password {
+                mechanism,
+                username,
+                password,
+            }) => config
+                .set("sasl.mechanism", mechanism.name())
+                .set("sasl.username", username)
+                .set("sasl.password", password),
+            // The client then calls its context for tokens.
+            Some(Sasl::AwsMskIam { .. }) => config.set("sasl.mechanism", "OAUTHBEARER"),
+            None => config,
+        };
     }
 }
 
@@ -168,12 +195,17 @@ impl Sasl {
             "PLAIN" => Mechanism::Plain,
             "SCRAM-SHA-256" => Mechanism::ScramSha256,
             "SCRAM-SHA-512" => Mechanism::ScramSha512,
+            "AWS_MSK_IAM" => {
+                return Ok(Sasl::AwsMskIam {
+                    region: env.required(env::KAFKA_AWS_REGION)?,
+                });
+            }
             _ => {
-                let problem = "must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512";
+                let problem = "must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM";
                 return Err(wrong(env::KAFKA_SASL_MECHANISM, problem));
             }
         };
-        Ok(Sasl {
+        Ok(Sasl::Password {
             mechanism,
             username: env.required(env::KAFKA_USERNAME)?,
             password: env.required(env::KAFKA_PASSWORD)?,
@@ -269,6 +301,19 @@ mod tests {
     }
 
     #[test]
+    fn a_role_is_a_token_on_the_wire() {
+        let role = [
+            (env::KAFKA_SASL_MECHANISM, "AWS_MSK_IAM"),
+            (env::KAFKA_AWS_REGION, "eu-central-1"),
+        ];
+        let config = config(environment("SASL_SSL", &role));
+        assert_eq!(config.get("security.protocol"), Some("sasl_ssl"));
+        assert_eq!(config.get("sasl.mechanism"), Some("OAUTHBEARER"));
+        assert_eq!(config.get("sasl.password"), None);
+        works(&config);
+    }
+
+    #[test]
     fn certificates_are_left_alone_where_nothing_is_encrypted() {
         let config = config(environment("PLAINTEXT", &[(env::KAFKA_SSL_CA_PEM, "no certificate")]));
         assert_eq!(config.get("ssl.ca.pem"), None);
@@ -307,6 +352,20 @@ mod tests {
             (
                 environment("SASL_SSL", &PASSWORD[..2]),
                 "environment variable DI_KAFKA_PASSWORD is not set; it is required",
+            ),
+            (
+                environment("SASL_SSL", &[(env::KAFKA_SASL_MECHANISM, "AWS_MSK_IAM")]),
+                "environment variable DI_KAFKA_AWS_REGION is not set; it is required",
+            ),
+            (
+                environment(
+                    "SASL_PLAINTEXT",
+                    &[
+                        (env::KAFKA_SASL_MECHANISM, "AWS_MSK_IAM"),
+                        (env::KAFKA_AWS_REGION, "eu-central-1"),
+                    ],
+                ),
+                "environment variable DI_KAFKA_SECURITY_PROTOCOL is wrong: must be SASL_SSL with AWS_MSK_IAM",
             ),
         ];
         for (pairs, expected) in cases {

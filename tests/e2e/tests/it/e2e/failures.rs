@@ -121,5 +121,6 @@ async fn a_failure_is_told_and_disturbs_nobody_else() {
 
 fn sasl(pipeline: &mut SyncPipeline) -> &mut operator::api::spec::CredentialsSecret {
     let security = pipeline.spec.kafka.security.as_mut().unwrap();
-    &mut security.sasl.as_mut().unwrap().credentials_secret_ref
+    let sasl = security.sasl.as_mut().unwrap();
+    sasl.credentials_secret_ref.as_mut().unwrap()
 }

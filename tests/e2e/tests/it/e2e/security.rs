@@ -158,7 +158,7 @@ fn connect_all(pipeline: &mut SyncPipeline) {
 
 async fn refused_by_the_api_server(case: &Case) -> Result<()> {
     let good = serde_json::to_value(&case.pipeline)?;
-    let wrong: [(&str, fn(&mut Value), &str); 4] = [
+    let wrong: [(&str, fn(&mut Value), &str); 6] = [
         (
             "no password over SASL_SSL",
             |security| drop(security.as_object_mut().unwrap().remove("sasl")),
@@ -173,6 +173,16 @@ async fn refused_by_the_api_server(case: &Case) -> Result<()> {
             "certificates over SASL_PLAINTEXT",
             |security| security["protocol"] = json!("SASL_PLAINTEXT"),
             "spec.kafka.security.tls: only with the protocols SSL and SASL_SSL",
+        ),
+        (
+            "a password for a role",
+            |security| security["sasl"]["mechanism"] = json!("AWS_MSK_IAM"),
+            "spec.kafka.security.sasl.credentialsSecretRef: needed with the mechanisms PLAIN",
+        ),
+        (
+            "a role without encryption",
+            |security| *security = json!({"protocol": "SASL_PLAINTEXT", "sasl": {"mechanism": "AWS_MSK_IAM"}}),
+            "spec.kafka.security.protocol: must be SASL_SSL with the mechanism AWS_MSK_IAM",
         ),
         (
             "an unknown protocol",
