@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
@@ -21,6 +21,7 @@ use super::lag::{self, Lag};
 use super::manual;
 use super::window::Window;
 use crate::api::SyncPipeline;
+use crate::deployments::Deployments;
 use crate::kafka::offsets::{Reading, Starts, Subject};
 use crate::kafka::{Clusters, Connection, KafkaError};
 use crate::metrics::Metrics;
@@ -117,21 +118,6 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Asks for a reconcile, which writes the status.
     pub nudge: broadcast::Sender<ObjectRef<SyncPipeline>>,
-}
-
-/// The Deployments that the operator made, as its watches see them: one store a watch.
-#[derive(Clone, Default)]
-pub struct Deployments(Vec<Store<Deployment>>);
-
-impl Deployments {
-    /// Adds what one watch sees.
-    pub fn add(&mut self, store: Store<Deployment>) {
-        self.0.push(store);
-    }
-
-    fn get(&self, key: &ObjectRef<Deployment>) -> Option<Arc<Deployment>> {
-        self.0.iter().find_map(|store| store.get(key))
-    }
 }
 
 struct Running {
@@ -446,8 +432,8 @@ impl Follower {
     }
 
     fn deployment(&self, reader: &Reader) -> Option<Arc<Deployment>> {
-        let key = ObjectRef::new(&reader.deployment).within(self.object.namespace.as_deref().unwrap_or_default());
-        self.shared.deployments.get(&key)
+        let namespace = self.object.namespace.as_deref().unwrap_or_default();
+        self.shared.deployments.get(namespace, &reader.deployment)
     }
 
     async fn patch(&self, reader: &Reader, state: &mut ReaderState, from: i32, decision: &Decision) -> bool {
