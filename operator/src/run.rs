@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -154,6 +154,7 @@ async fn work(client: Client, scopes: &[Scope], settings: &Settings, metrics: Me
         recorder: recorder.clone(),
         metrics: metrics.clone(),
         nudge,
+        epoch: Instant::now(),
     });
     let context = Arc::new(Context {
         client: client.clone(),

@@ -8,6 +8,7 @@ use krafka::admin::AdminClient;
 use krafka::auth::AuthConfig;
 use krafka::error::KrafkaError;
 
+use super::offsets::Ends;
 use super::tls::{self, Tls};
 use crate::api::spec::SaslMechanism;
 
@@ -128,6 +129,8 @@ impl KafkaError {
 #[derive(Debug)]
 pub struct Cluster {
     pub(super) admin: AdminClient,
+    /// Where those who ask for the ends of topics meet.
+    pub(super) ends: Ends,
     connection: Connection,
 }
 
@@ -145,6 +148,7 @@ impl Cluster {
         match connecting.await {
             Ok(Ok(kafka)) => Ok(Cluster {
                 admin: kafka.admin(),
+                ends: Ends::default(),
                 connection: connection.clone(),
             }),
             Ok(Err(error)) => Err(classify(connection, &error)),

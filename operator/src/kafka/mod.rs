@@ -3,7 +3,8 @@
 //! - [`connection`]: where a cluster is and who we are there; [`clusters`]: one client for each, shared
 //! - [`tls`]: certificates, and what a failed handshake means
 //! - [`topics`]: topics as planned → topics as they are; [`drift`]: what to change, decided without I/O
-//! - [`offsets`]: what the groups have read and what there is to read
+//! - [`offsets`]: what the groups have read and what there is to read; `quiet`: which groups need not be asked;
+//!   `gather`: many pipelines' questions as one
 //!
 //! The client is `krafka`: it has the calls for other groups' offsets, and rotates identities. It is used
 //! nowhere else in the operator.
@@ -11,7 +12,9 @@
 pub mod clusters;
 pub mod connection;
 pub mod drift;
+mod gather;
 pub mod offsets;
+mod quiet;
 pub mod tls;
 pub mod topics;
 
