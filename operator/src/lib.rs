@@ -9,9 +9,10 @@
 //! - [`objects`], [`deployments`]: what the watches see, so that a pass at rest asks the API server for no object
 //! - [`resolve`], [`kafka`], [`topics`], [`ownership`], [`apply`], [`deletion`], [`report`], [`scale::follow`]: the
 //!   edges, where I/O is
-//! - [`run`], [`scope`], [`watching`], [`leader`], [`http`], [`metrics`]: the running program
+//! - [`run`], [`scope`], [`watching`], [`leader`], [`http`], [`api_client`], [`metrics`]: the running program
 
 pub mod api;
+pub mod api_client;
 pub mod apply;
 pub mod claims;
 pub mod defaults;

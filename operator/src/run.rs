@@ -32,7 +32,7 @@ use crate::report::Reporter;
 use crate::scale::follow::{Followers, Shared};
 use crate::scope::Scope;
 use crate::watching::{self, Watched};
-use crate::{http, resolve, topics};
+use crate::{api_client, http, resolve, topics};
 
 /// Passes that may be under way at once.
 const CONCURRENCY: u16 = 16;
@@ -86,7 +86,8 @@ pub struct Options {
 
 /// Runs until a signal says stop.
 pub async fn run(options: Options) -> Result<(), StartError> {
-    let client = Client::try_default().await?;
+    let metrics = Metrics::register()?;
+    let client = api_client::connect(metrics.api_requests.clone()).await?;
     let scopes = Scope::of(&options.namespaces);
     for scope in &scopes {
         let first = kube::api::ListParams::default().limit(1);
@@ -96,7 +97,6 @@ pub async fn run(options: Options) -> Result<(), StartError> {
             .await
             .map_err(StartError::Crd)?;
     }
-    let metrics = Metrics::register()?;
     let port = options.port;
     let server = http::serve(port, metrics.clone()).map_err(|source| StartError::Listen { port, source })?;
     let stop = CancellationToken::new();
