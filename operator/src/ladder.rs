@@ -12,6 +12,13 @@ pub struct Bounds {
     pub max: i32,
 }
 
+impl Bounds {
+    /// Whether a component with these bounds is switched off.
+    pub const fn is_off(self) -> bool {
+        self.max == 0
+    }
+}
+
 /// One row: what a pipeline of `users` daily active users needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
@@ -161,6 +168,12 @@ mod tests {
         assert!(chosen.beyond_end);
         assert_eq!(chosen.row.sms, between(6, 24));
         assert_eq!(chosen.row.brokers, between(5, 8));
+    }
+
+    #[test]
+    fn what_is_switched_off_has_no_rung_but_nothing() {
+        assert_eq!(rungs(between(0, 0), 3), [0, 0, 0, 0]);
+        assert!(between(0, 0).is_off() && !between(1, 1).is_off());
     }
 
     proptest! {

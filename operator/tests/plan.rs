@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use operator::api::SyncPipeline;
 use operator::api::spec::{AuthoritySecret, ClientCertificateSecret, KafkaTls, SecurityProtocol};
+use operator::ladder::Bounds;
 use operator::plan::{SecretDigests, Settings, plan};
 use operator::{manifest, validate};
 
@@ -207,4 +208,19 @@ fn a_port_of_its_own_is_told_to_our_image_and_not_to_a_vendors() {
     };
     assert_eq!(told(&object("")).as_deref(), Some("9000"));
     assert_eq!(told(&object(", image: vendor")), None);
+}
+
+#[test]
+fn a_producer_that_is_switched_off_has_no_autoscaler_and_starts_with_nothing() {
+    let mut pipeline = validate::validate(&example("mobileforge")).unwrap();
+    pipeline.producers[0].component.bounds = Bounds { min: 0, max: 0 };
+    let plan = plan(
+        &pipeline,
+        &settings(),
+        &OwnerReference::default(),
+        &SecretDigests::default(),
+    );
+    assert!(plan.autoscalers.is_empty());
+    assert_eq!(plan.starts["mobileforge-producer"], 0);
+    assert_eq!(plan.deployments.len(), 4);
 }

@@ -52,7 +52,8 @@ pub struct Plan {
     pub services: Vec<Service>,
     /// Deployments of all components, without replicas: those belong to the scaler or the autoscaler.
     pub deployments: Vec<Deployment>,
-    /// Replicas that a new Deployment starts with, by its name: from then on they belong to its scaler.
+    /// Replicas that a new Deployment starts with, by its name: from then on they belong to its scaler. 0 where the
+    /// component is switched off, which holds from then on as well.
     pub starts: BTreeMap<String, i32>,
     /// Autoscalers of the APIs.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
@@ -81,8 +82,11 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
         plan.services.push(service::of_producer(&name, pipeline, producer));
         plan.deployments
             .push(workload::of_producer(&name, pipeline, producer, settings, secrets));
-        plan.autoscalers
-            .push(autoscaler::of_producer(&name, pipeline, producer));
+        // An autoscaler has at least one pod.
+        if !producer.component.bounds.is_off() {
+            plan.autoscalers
+                .push(autoscaler::of_producer(&name, pipeline, producer));
+        }
     }
     for consumer in &pipeline.consumers {
         let name = Naming::new(pipeline, naming::CONSUMER, &consumer.component.name, owner);

@@ -46,6 +46,11 @@ async fn wrong_objects_are_refused_by_the_api_server() {
                     &["spec.consumers[0].replicas", "min: must not be more than"],
                 ),
                 (
+                    "a least of nothing without switching off",
+                    |spec| spec["consumers"][0]["replicas"] = json!({"min": 0, "max": 2}),
+                    &["spec.consumers[0].replicas", "0 only together with max: 0"],
+                ),
+                (
                     "a variable of the environment contract",
                     |spec| spec["consumers"][0]["env"] = json!([{"name": "DI_KAFKA_PASSWORD", "value": "x"}]),
                     &["spec.consumers[0].env[0].name", "belongs to the environment contract"],
