@@ -5,6 +5,7 @@ mod hands;
 mod lifecycle;
 mod records;
 mod refusals;
+mod rest;
 mod scaling;
 mod security;
 mod topics;
