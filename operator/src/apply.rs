@@ -1,21 +1,22 @@
-//! The plan → the cluster: server-side apply, ownership and pruning.
+//! The plan → the cluster: creation, server-side apply, ownership and pruning.
+//!
+//! An object that the watches show as it was when it was last found to be as planned costs no request.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::plan::{Plan, naming};
+use crate::deployments::Deployments;
+use crate::handover::handed_over;
+use crate::objects::{Objects, Table};
+use crate::plan::Plan;
+use crate::starter;
 
 /// Field manager of everything but replicas.
 pub const FIELD_MANAGER: &str = "syncpipeline-operator";
@@ -23,6 +24,8 @@ pub const FIELD_MANAGER: &str = "syncpipeline-operator";
 pub const STARTER: &str = "syncpipeline-starter";
 /// Annotation with a digest of what was applied, so that a field taken out of the plan is noticed too.
 const APPLIED_ANNOTATION: &str = "syncpipeline.dev/applied";
+/// How often an object is looked at in one pass, where others write at the same time.
+const ATTEMPTS: usize = 4;
 
 /// An object that could not be brought about. The name of the variant is the reason of the condition.
 #[derive(Debug, thiserror::Error)]
@@ -57,32 +60,18 @@ impl ApplyError {
     }
 }
 
-/// Brings all objects of `plan` about and deletes those of the same pipeline that it no longer has.
-/// Returns a line for each object that was changed.
-pub async fn apply(
-    client: &Client,
-    namespace: &str,
-    pipeline: &str,
-    uid: &str,
-    plan: &Plan,
-) -> Result<Vec<String>, ApplyError> {
-    let room = Room {
-        client,
-        namespace,
-        pipeline,
-        uid,
-    };
-    let mut all = room.converge::<ServiceAccount>(&plan.accounts).await?;
-    all.add(room.converge::<Service>(&plan.services).await?);
-    room.start_deployments(plan).await?;
-    all.add(room.converge::<Deployment>(&plan.deployments).await?);
-    all.add(room.converge::<HorizontalPodAutoscaler>(&plan.autoscalers).await?);
-    all.add(room.converge::<PodDisruptionBudget>(&plan.budgets).await?);
-    all.add(room.converge::<NetworkPolicy>(&plan.network_policies).await?);
-    match all.taken {
-        Some(taken) => Err(taken),
-        None => Ok(all.changes),
-    }
+/// Where one pipeline's objects live, and what is known of them without a request.
+pub struct Room<'a> {
+    /// Client of the API server.
+    pub client: &'a Client,
+    /// What the watches see.
+    pub objects: &'a Objects,
+    /// The Deployments among it.
+    pub deployments: &'a Deployments,
+    /// The pipeline's namespace.
+    pub namespace: &'a str,
+    /// The pipeline's uid.
+    pub uid: &'a str,
 }
 
 /// What became of some objects.
@@ -101,114 +90,155 @@ impl Converged {
     }
 }
 
-/// Where one pipeline's objects live.
-struct Room<'a> {
-    client: &'a Client,
-    namespace: &'a str,
-    pipeline: &'a str,
-    uid: &'a str,
+/// What became of one object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    AsPlanned,
+    Created,
+    Updated,
+    Taken,
 }
 
 impl Room<'_> {
-    async fn converge<K>(&self, wanted: &[K]) -> Result<Converged, ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
-    {
+    /// Brings all objects of `plan` about and deletes those of the same pipeline that it no longer has.
+    /// Returns a line for each object that was changed.
+    pub async fn apply(&self, plan: &Plan) -> Result<Vec<String>, ApplyError> {
+        let seen = self.objects;
+        let mut all = self.converge(&seen.accounts, &plan.accounts, created).await?;
+        all.add(self.converge(&seen.services, &plan.services, created).await?);
+        let starting = |deployment: Deployment| started(deployment, plan);
+        all.add(self.converge(&seen.deployments, &plan.deployments, starting).await?);
+        all.add(self.converge(&seen.autoscalers, &plan.autoscalers, created).await?);
+        self.start_and_stop(plan).await?;
+        all.add(self.converge(&seen.budgets, &plan.budgets, created).await?);
+        all.add(
+            self.converge(&seen.network_policies, &plan.network_policies, created)
+                .await?,
+        );
+        match all.taken {
+            Some(taken) => Err(taken),
+            None => Ok(all.changes),
+        }
+    }
+
+    /// `first` makes of an object what it is created as, and names the field manager of the creation.
+    async fn converge<K: Kind>(
+        &self,
+        seen: &Table,
+        wanted: &[K],
+        first: impl Fn(K) -> (K, &'static str),
+    ) -> Result<Converged, ApplyError> {
         let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
         let kind = K::kind(&()).into_owned();
-        let refused = |name: &str| {
-            let (kind, name) = (kind.clone(), name.to_owned());
-            move |source: kube::Error| ApplyError::ApplyRefused {
-                kind,
-                name,
-                source: Box::new(source),
-            }
-        };
         let mut changes = vec![];
         let mut taken = None;
         for object in wanted {
             let name = object.name_any();
-            let live = api.get_opt(&name).await.map_err(refused(&name))?;
-            if live.as_ref().is_some_and(|live| !self.owns(live)) {
-                // The others are the pipeline's own, and are looked after all the same.
-                taken.get_or_insert(ApplyError::NameTaken {
-                    kind: kind.clone(),
-                    name,
-                });
+            let marked = Marked::of(object);
+            if seen.is_as_planned(self.namespace, &name, self.uid, &marked.digest) {
                 continue;
             }
-            let desired = desired(object);
-            if live
-                .as_ref()
-                .is_some_and(|live| serde_json::to_value(live).is_ok_and(|live| covers(&live, &desired)))
-            {
-                continue;
+            let outcome = self.bring_about(&api, seen, &name, &marked, &first).await;
+            match outcome.map_err(refused(&kind, &name))? {
+                Outcome::AsPlanned => {}
+                Outcome::Created => changes.push(format!("{kind} {name} created")),
+                Outcome::Updated => changes.push(format!("{kind} {name} updated")),
+                Outcome::Taken => {
+                    // The others are the pipeline's own, and are looked after all the same.
+                    let kind = kind.clone();
+                    taken.get_or_insert(ApplyError::NameTaken { kind, name });
+                }
             }
-            let parameters = PatchParams::apply(FIELD_MANAGER).force();
-            api.patch(&name, &parameters, &Patch::Apply(&desired))
-                .await
-                .map_err(refused(&name))?;
-            changes.push(format!(
-                "{kind} {name} {}",
-                if live.is_some() { "updated" } else { "created" }
-            ));
         }
-        let keep: BTreeSet<String> = wanted.iter().map(ResourceExt::name_any).collect();
-        let selector = naming::selector_of(self.pipeline);
-        for object in api
-            .list(&ListParams::default().labels(&selector))
-            .await
-            .map_err(refused("list"))?
-        {
-            let name = object.name_any();
-            if keep.contains(&name) || !self.owns(&object) || object.meta().deletion_timestamp.is_some() {
-                continue;
+        let keep = wanted.iter().map(ResourceExt::name_any).collect();
+        for (name, object) in seen.strays(self.namespace, self.uid, &keep) {
+            // What has the name by now may be somebody else's.
+            let parameters = DeleteParams::background().preconditions(Preconditions {
+                uid: Some(object),
+                resource_version: None,
+            });
+            match api.delete(&name, &parameters).await {
+                Err(kube::Error::Api(answer)) if answer.is_not_found() || answer.is_conflict() => {}
+                other => {
+                    other.map_err(refused(&kind, &name))?;
+                    changes.push(format!("{kind} {name} deleted"));
+                }
             }
-            api.delete(&name, &DeleteParams::background())
-                .await
-                .map_err(refused(&name))?;
-            changes.push(format!("{kind} {name} deleted"));
         }
         Ok(Converged { changes, taken })
     }
 
-    /// Creates Deployments that are missing with the replicas they start with. The field then belongs to a
-    /// manager of its own, so that the applies that follow, which have no replicas, do not take it away. A
-    /// Deployment with an autoscaler that somebody has scaled to nothing starts again: its autoscaler never would.
-    async fn start_deployments(&self, plan: &Plan) -> Result<(), ApplyError> {
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), self.namespace);
-        for deployment in &plan.deployments {
-            let name = deployment.name_any();
-            let refused = |source: kube::Error| ApplyError::ApplyRefused {
-                kind: "Deployment".to_owned(),
-                name: name.clone(),
-                source: Box::new(source),
-            };
-            let start = plan.starts.get(&name).copied();
-            if let Some(live) = api.get_opt(&name).await.map_err(refused)? {
-                let autoscaled = plan.autoscalers.iter().any(|autoscaler| autoscaler.name_any() == name);
-                if autoscaled && live.spec.replicas == Some(0) && self.owns(&live) {
-                    let scale = json!({"spec": {"replicas": start}});
-                    let parameters = PatchParams {
-                        field_manager: Some(STARTER.to_owned()),
-                        ..PatchParams::default()
-                    };
-                    api.patch_scale(&name, &parameters, &Patch::Merge(&scale))
-                        .await
-                        .map_err(refused)?;
+    /// Creates an object that is not seen, and looks at one that is, or that turns out to be there.
+    async fn bring_about<K: Kind>(
+        &self,
+        api: &Api<K>,
+        seen: &Table,
+        name: &str,
+        marked: &Marked<K>,
+        first: impl Fn(K) -> (K, &'static str),
+    ) -> Result<Outcome, kube::Error> {
+        let mut is_there = seen.has(self.namespace, name);
+        let mut conflict = None;
+        for _ in 0..ATTEMPTS {
+            if !is_there {
+                let (new, manager) = first(marked.object.clone());
+                let parameters = PostParams {
+                    field_manager: Some(manager.to_owned()),
+                    ..PostParams::default()
+                };
+                match api.create(&parameters, &new).await {
+                    // The watch lags behind, or the object is not the operator's.
+                    Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
+                    other => {
+                        seen.note(other?.meta(), &marked.digest);
+                        return Ok(Outcome::Created);
+                    }
                 }
-                continue;
             }
-            let mut first = deployment.clone();
-            first.spec.replicas = start;
-            let parameters = PostParams {
-                field_manager: Some(STARTER.to_owned()),
-                ..PostParams::default()
+            let Some(live) = api.get_opt(name).await? else {
+                is_there = false;
+                continue;
             };
-            match api.create(&parameters, &first).await {
-                // Made by somebody else in this moment: the apply says whose it is.
-                Err(kube::Error::Api(answer)) if answer.is_already_exists() => {}
-                other => drop(other.map_err(refused)?),
+            is_there = true;
+            if !self.owns(&live) {
+                return Ok(Outcome::Taken);
+            }
+            if serde_json::to_value(&live).is_ok_and(|live| covers(&live, &marked.desired)) {
+                seen.note(live.meta(), &marked.digest);
+                return Ok(Outcome::AsPlanned);
+            }
+            match update(api, name, &live, &marked.desired).await {
+                // Somebody else has written in this moment.
+                Err(error) if is_conflict(&error) => conflict = Some(error),
+                other => {
+                    seen.note(other?.meta(), &marked.digest);
+                    return Ok(Outcome::Updated);
+                }
+            }
+        }
+        // Without a conflict it comes and goes, and the watch tells.
+        conflict.map_or(Ok(Outcome::AsPlanned), Err)
+    }
+
+    /// Sets the replicas that neither the scaler nor an autoscaler would set.
+    async fn start_and_stop(&self, plan: &Plan) -> Result<(), ApplyError> {
+        let api: Api<Deployment> = Api::namespaced(self.client.clone(), self.namespace);
+        for (name, start) in &plan.starts {
+            let Some(live) = self.deployments.get(self.namespace, name) else {
+                continue;
+            };
+            let autoscaled = plan.autoscalers.iter().any(|autoscaler| autoscaler.name_any() == *name);
+            if let Some(replicas) = starter::replicas_to_set(*start, autoscaled, &live)
+                && self.owns(live.as_ref())
+            {
+                let scale = json!({"spec": {"replicas": replicas}});
+                let parameters = PatchParams {
+                    field_manager: Some(STARTER.to_owned()),
+                    ..PatchParams::default()
+                };
+                api.patch_scale(name, &parameters, &Patch::Merge(&scale))
+                    .await
+                    .map_err(refused("Deployment", name))?;
             }
         }
         Ok(())
@@ -222,12 +252,82 @@ impl Room<'_> {
     }
 }
 
-/// The object as JSON, with the digest of itself.
-pub(crate) fn desired<K: Serialize>(object: &K) -> Value {
-    let mut value = serde_json::to_value(object).unwrap_or_default();
-    let digest = hex::encode(&Sha256::digest(value.to_string().as_bytes())[..8]);
-    value["metadata"]["annotations"][APPLIED_ANNOTATION] = Value::String(digest);
-    value
+/// A kind of object that a plan has.
+pub(crate) trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned
+{
+}
+
+/// As it is planned, by the one who applies it later.
+fn created<K>(object: K) -> (K, &'static str) {
+    (object, FIELD_MANAGER)
+}
+
+/// With the replicas that it starts with. The field then belongs to a manager of its own, so that the applies that
+/// follow, which have no replicas, do not take it away.
+fn started(mut deployment: Deployment, plan: &Plan) -> (Deployment, &'static str) {
+    deployment.spec.replicas = plan.starts.get(&deployment.name_any()).copied();
+    (deployment, STARTER)
+}
+
+/// Applies an object that is there. What the operator has created and never applied is handed over first.
+async fn update<K: Kind>(api: &Api<K>, name: &str, live: &K, desired: &Value) -> Result<K, kube::Error> {
+    if let Some(fields) = handed_over(live.managed_fields()) {
+        let parameters = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        // The version keeps what others have come to own in the meantime.
+        let meta = json!({"metadata": {"managedFields": fields, "resourceVersion": live.resource_version()}});
+        api.patch_metadata(name, &parameters, &Patch::Merge(&meta)).await?;
+    }
+    let parameters = PatchParams::apply(FIELD_MANAGER).force();
+    api.patch(name, &parameters, &Patch::Apply(desired)).await
+}
+
+fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(answer) if answer.is_conflict())
+}
+
+fn refused(kind: &str, name: &str) -> impl FnOnce(kube::Error) -> ApplyError {
+    let (kind, name) = (kind.to_owned(), name.to_owned());
+    move |source| ApplyError::ApplyRefused {
+        kind,
+        name,
+        source: Box::new(source),
+    }
+}
+
+/// The object as it is applied.
+pub(crate) fn desired<K: Kind>(object: &K) -> Value {
+    Marked::of(object).desired
+}
+
+/// An object that carries the digest of itself.
+struct Marked<K> {
+    object: K,
+    desired: Value,
+    digest: String,
+}
+
+impl<K: Kind> Marked<K> {
+    fn of(object: &K) -> Marked<K> {
+        let value = serde_json::to_value(object).unwrap_or_default();
+        let digest = hex::encode(&Sha256::digest(value.to_string().as_bytes())[..8]);
+        let mut object = object.clone();
+        let annotations = object.annotations_mut();
+        annotations.insert(APPLIED_ANNOTATION.to_owned(), digest.clone());
+        Marked {
+            desired: serde_json::to_value(&object).unwrap_or_default(),
+            object,
+            digest,
+        }
+    }
 }
 
 /// Whether `live` has everything that `desired` asks for. What `live` has beside it (defaults, other managers'
@@ -247,6 +347,7 @@ fn covers(live: &Value, desired: &Value) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use k8s_openapi::api::core::v1::ServiceAccount;
 
     #[test]
     fn defaults_of_the_api_server_are_no_drift() {
@@ -266,8 +367,13 @@ mod tests {
 
     #[test]
     fn a_field_taken_out_of_the_plan_changes_the_digest() {
-        let with = desired(&json!({"metadata": {"annotations": {"x": "y"}}, "spec": 1}));
-        let without = desired(&json!({"metadata": {}, "spec": 1}));
-        assert!(!covers(&with, &without));
+        let account = |labels: Value| -> ServiceAccount {
+            serde_json::from_value(json!({"metadata": {"name": "a", "labels": labels}})).unwrap()
+        };
+        let with = Marked::of(&account(json!({"x": "y", "z": "z"})));
+        let without = Marked::of(&account(json!({"x": "y"})));
+        assert_ne!(with.digest, without.digest);
+        assert!(!covers(&with.desired, &without.desired));
+        assert_eq!(with.object.annotations()[APPLIED_ANNOTATION], with.digest);
     }
 }

@@ -14,6 +14,13 @@ pub struct Bounds {
     pub max: i32,
 }
 
+impl Bounds {
+    /// Whether a component with these bounds is switched off.
+    pub const fn is_off(self) -> bool {
+        self.max == 0
+    }
+}
+
 /// Bounds in the columns of a row; a column that is not there gives no bounds.
 pub type Columns = BTreeMap<LadderColumn, Bounds>;
 
@@ -171,6 +178,12 @@ mod tests {
         assert_eq!(chosen.row, rows[1]);
         assert_eq!(row_for(&rows, 30).unwrap().row, own(30, 5, 6));
         assert_eq!(row_for(&[], 1), None);
+    }
+
+    #[test]
+    fn what_is_switched_off_has_no_rung_but_nothing() {
+        assert_eq!(rungs(between(0, 0), 3), [0, 0, 0, 0]);
+        assert!(between(0, 0).is_off() && !between(1, 1).is_off());
     }
 
     proptest! {

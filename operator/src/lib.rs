@@ -4,23 +4,30 @@
 //!
 //! - [`api`]: what users write and what the operator answers
 //! - [`reconcile`]: the pass, on one page
-//! - [`validate`], [`ladder`], [`plan`], [`claims`], [`defaults`], [`scale::decide`], [`status`]: pure decisions
+//! - [`validate`], [`ladder`], [`plan`], [`claims`], [`defaults`], [`scale::decide`], [`starter`], [`handover`],
+//!   [`status`]: pure decisions
+//! - [`objects`], [`deployments`]: what the watches see, so that a pass at rest asks the API server for no object
 //! - [`resolve`], [`kafka`], [`topics`], [`ownership`], [`apply`], [`deletion`], [`report`], [`scale::follow`]: the
 //!   edges, where I/O is
-//! - [`run`], [`leader`], [`http`], [`metrics`]: the running program; [`preview`]: what it would change; [`fault`]: where tests cut it off
+//! - [`run`], [`scope`], [`watching`], [`leader`], [`http`], [`api_client`], [`metrics`]: the running program
+//! - [`preview`]: what it would change; [`fault`]: where tests cut it off
 
 pub mod api;
+pub mod api_client;
 pub mod apply;
 pub mod claims;
 pub mod defaults;
 pub mod deletion;
+pub mod deployments;
 pub mod fault;
+pub mod handover;
 pub mod http;
 pub mod kafka;
 pub mod ladder;
 pub mod leader;
 pub mod manifest;
 pub mod metrics;
+pub mod objects;
 pub mod ownership;
 pub mod plan;
 pub mod preview;
@@ -29,6 +36,9 @@ pub mod report;
 pub mod resolve;
 pub mod run;
 pub mod scale;
+pub mod scope;
+pub mod starter;
 pub mod status;
 pub mod topics;
 pub mod validate;
+pub mod watching;

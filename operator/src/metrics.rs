@@ -23,6 +23,8 @@ pub struct Metrics {
     pub reconcile_duration: Histogram,
     /// Seconds of one reading of offsets.
     pub offset_read_duration: Histogram,
+    /// Requests to the API server, by method and outcome.
+    pub api_requests: IntCounterVec,
 }
 
 impl Metrics {
@@ -46,6 +48,10 @@ impl Metrics {
             reconciles: IntCounterVec::new(Opts::new(metric::RECONCILES, "Reconciles"), &["outcome"])?,
             reconcile_duration: seconds(metric::RECONCILE_DURATION, "Duration of a reconcile")?,
             offset_read_duration: seconds(metric::OFFSET_READ_DURATION, "Duration of one reading of offsets")?,
+            api_requests: IntCounterVec::new(
+                Opts::new(metric::API_REQUESTS, "Requests to the API server"),
+                &["method", "outcome"],
+            )?,
             registry,
         };
         for collector in metrics.collectors() {
@@ -54,7 +60,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 6] {
+    fn collectors(&self) -> [Box<dyn Collector>; 7] {
         [
             Box::new(self.lag.clone()),
             Box::new(self.statuses.clone()),
@@ -62,6 +68,7 @@ impl Metrics {
             Box::new(self.reconciles.clone()),
             Box::new(self.reconcile_duration.clone()),
             Box::new(self.offset_read_duration.clone()),
+            Box::new(self.api_requests.clone()),
         ]
     }
 

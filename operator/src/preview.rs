@@ -4,22 +4,20 @@
 //! fields of other managers included.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
 
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ListParams, Patch, PatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde::{Serialize, de::DeserializeOwned};
+use kube::{Api, Client, ResourceExt};
+use serde::Serialize;
 use serde_json::Value;
 use similar::TextDiff;
 
 use crate::api::{SyncPipeline, SyncPipelineStatus};
-use crate::apply::{FIELD_MANAGER, desired};
+use crate::apply::{FIELD_MANAGER, Kind, desired};
 use crate::manifest::{self, InvalidYaml};
 use crate::plan::{Plan, naming};
 use crate::validate::Topic;
@@ -101,10 +99,7 @@ struct Room<'a> {
 }
 
 impl Room<'_> {
-    async fn of_kind<K>(&self, wanted: &[K]) -> Result<String, PreviewError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + Serialize + DeserializeOwned,
-    {
+    async fn of_kind<K: Kind>(&self, wanted: &[K]) -> Result<String, PreviewError> {
         let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
         let kind = K::kind(&());
         let mut text = String::new();

@@ -12,14 +12,16 @@ use kube::{Client, Resource, ResourceExt};
 use tracing::{info, warn};
 
 use crate::api::SyncPipeline;
-use crate::apply::{self, ApplyError};
+use crate::apply::{ApplyError, Room};
 use crate::claims::Claims;
 use crate::defaults::filled_in;
 use crate::deletion::{self, DeletionError, Released};
+use crate::deployments::Deployments;
 use crate::fault::{self, Step};
 use crate::kafka::topics::ObservedTopics;
 use crate::kafka::{Clusters, Connection};
 use crate::metrics::Metrics;
+use crate::objects::Objects;
 use crate::plan::{Plan, Settings, plan};
 use crate::report::Reporter;
 use crate::resolve::{ResolveError, resolve};
@@ -44,6 +46,10 @@ pub struct Context {
     pub client: Client,
     /// Connections to Kafka.
     pub clusters: Arc<Clusters>,
+    /// What the watches see of the objects that the operator made.
+    pub objects: Arc<Objects>,
+    /// The Deployments among them.
+    pub deployments: Deployments,
     /// The followers of all pipelines.
     pub followers: Followers,
     /// Writes status and Events.
@@ -154,7 +160,14 @@ async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations)
     deletion::hold(object, context, &pipeline).await?;
     fault::after(Step::Held, object);
     let uid = object.uid().unwrap_or_default();
-    let changes = apply::apply(&context.client, &pipeline.namespace, &pipeline.name, &uid, &plan).await?;
+    let room = Room {
+        client: &context.client,
+        objects: &context.objects,
+        deployments: &context.deployments,
+        namespace: &pipeline.namespace,
+        uid: &uid,
+    };
+    let changes = room.apply(&plan).await?;
     if !changes.is_empty() {
         info!(pipeline = %ObjectRef::from_obj(object), generation = seen.generation, ?changes, "applied");
     }

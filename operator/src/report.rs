@@ -1,7 +1,6 @@
 //! Observing the pods and telling users: status and Events.
 
 use chrono::{DateTime, Utc};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
@@ -13,6 +12,7 @@ use tracing::warn;
 use crate::api::{SyncPipeline, SyncPipelineStatus};
 use crate::apply::FIELD_MANAGER;
 use crate::defaults;
+use crate::deployments::Deployments;
 use crate::kafka::drift::Change;
 use crate::kafka::topics::ObservedTopics;
 use crate::metrics::Metrics;
@@ -28,19 +28,21 @@ pub struct Reporter {
     client: Client,
     recorder: Recorder,
     metrics: Metrics,
+    deployments: Deployments,
 }
 
 impl Reporter {
     /// A reporter that writes Events through `recorder` and shows statuses in `metrics`.
-    pub fn new(client: Client, recorder: Recorder, metrics: Metrics) -> Reporter {
+    pub fn new(client: Client, recorder: Recorder, metrics: Metrics, deployments: Deployments) -> Reporter {
         Reporter {
             client,
             recorder,
             metrics,
+            deployments,
         }
     }
 
-    /// Adds what the API server and the follower know to `seen`.
+    /// Adds what the watches, the API server and the follower know to `seen`.
     pub async fn observe(
         &self,
         object: &SyncPipeline,
@@ -48,15 +50,16 @@ impl Reporter {
         seen: &mut Observations,
     ) -> Result<(), kube::Error> {
         let namespace = object.namespace().unwrap_or_default();
-        let selector = naming::selector_of(&object.name_any());
-        let api: Api<Deployment> = Api::namespaced(self.client.clone(), &namespace);
-        let deployments = api.list(&ListParams::default().labels(&selector)).await?;
-        seen.deployments = deployments.into_iter().map(|found| (found.name_any(), found)).collect();
+        let uid = object.uid().unwrap_or_default();
+        // They may be a moment old: what they were meanwhile asks for another pass.
+        let deployments = self.deployments.of_owner(&namespace, &uid).into_iter();
+        seen.deployments = deployments.map(|found| (found.name_any(), (*found).clone())).collect();
         if seen.is_short_of_pods() {
+            let selector = naming::selector_of(&object.name_any());
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
             seen.pods = api.list(&ListParams::default().labels(&selector)).await?.items;
         }
-        seen.lag = followers.snapshot(&object.uid().unwrap_or_default());
+        seen.lag = followers.snapshot(&uid);
         Ok(())
     }
 

@@ -2,22 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{Secret, Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
-use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter as EventSource};
 use kube::runtime::reflector::{self, ObjectRef, Store};
 use kube::runtime::{Predicate, PredicateConfig, WatchStreamExt, predicates, watcher};
-use kube::{Api, Client, Resource, ResourceExt};
+use kube::{Client, ResourceExt};
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::BroadcastStream;
@@ -26,14 +21,18 @@ use tracing::{debug, error, info, warn};
 
 use crate::api::SyncPipeline;
 use crate::claims::Claims;
+use crate::deployments::Deployments;
 use crate::kafka::Clusters;
 use crate::leader::{Candidate, Leadership};
 use crate::metrics::Metrics;
-use crate::plan::{Settings, naming};
+use crate::objects::Objects;
+use crate::plan::Settings;
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
-use crate::scale::follow::{Deployments, Followers, Shared};
-use crate::{fault, http, resolve, topics};
+use crate::scale::follow::{Followers, Shared};
+use crate::scope::Scope;
+use crate::watching::{self, Watched};
+use crate::{api_client, fault, http, resolve, topics};
 
 /// Passes that may be under way at once.
 const CONCURRENCY: u16 = 16;
@@ -88,7 +87,8 @@ pub struct Options {
 /// Runs until a signal says stop.
 pub async fn run(options: Options) -> Result<(), StartError> {
     fault::started();
-    let client = Client::try_default().await?;
+    let metrics = Metrics::register()?;
+    let client = api_client::connect(metrics.api_requests.clone()).await?;
     let scopes = Scope::of(&options.namespaces);
     for scope in &scopes {
         let first = kube::api::ListParams::default().limit(1);
@@ -98,7 +98,6 @@ pub async fn run(options: Options) -> Result<(), StartError> {
             .await
             .map_err(StartError::Crd)?;
     }
-    let metrics = Metrics::register()?;
     let port = options.port;
     let server = http::serve(port, metrics.clone()).map_err(|source| StartError::Listen { port, source })?;
     let stop = CancellationToken::new();
@@ -139,35 +138,40 @@ async fn work_when_leading(
 async fn work(client: Client, scopes: &[Scope], settings: &Settings, metrics: Metrics, stop: CancellationToken) {
     let recorder = Recorder::new(client.clone(), EventSource::from("syncpipeline-operator".to_owned()));
     let clusters = Arc::new(Clusters::default());
+    let objects = Arc::new(Objects::default());
     let mut deployments = Deployments::default();
     let mut tasks = JoinSet::new();
+    let mut watched = vec![];
     for scope in scopes {
-        let (store, watching) = watch_deployments(scope.api(&client));
-        deployments.add(store);
-        tasks.spawn(watching);
+        let of_scope = watching::start(&client, scope, &objects, &mut tasks);
+        deployments.add(of_scope.deployments.clone());
+        watched.push(of_scope);
     }
     let (nudge, nudges) = broadcast::channel(NUDGES);
     let followers = Followers::new(Shared {
         client: client.clone(),
         clusters: clusters.clone(),
-        deployments,
+        deployments: deployments.clone(),
         recorder: recorder.clone(),
         metrics: metrics.clone(),
         nudge,
+        epoch: Instant::now(),
     });
     let context = Arc::new(Context {
         client: client.clone(),
         clusters,
+        objects,
+        deployments: deployments.clone(),
         followers,
-        reporter: Reporter::new(client.clone(), recorder, metrics.clone()),
+        reporter: Reporter::new(client.clone(), recorder, metrics.clone(), deployments),
         settings: settings.clone(),
         metrics,
         claims: Claims::default(),
         failures: Default::default(),
     });
-    let controllers = scopes.iter().map(|scope| {
+    let controllers = scopes.iter().zip(watched).map(|(scope, watched)| {
         let nudges = BroadcastStream::new(nudges.resubscribe());
-        control(&client, scope, nudges, context.clone(), stop.clone())
+        control(&client, scope, watched, nudges, context.clone(), stop.clone())
     });
     let (stores, controllers): (Vec<_>, Vec<_>) = controllers.unzip();
     tasks.spawn(sweep(stores, context));
@@ -177,48 +181,23 @@ async fn work(client: Client, scopes: &[Scope], settings: &Settings, metrics: Me
     tasks.shutdown().await;
 }
 
-/// The part of the cluster that one controller looks after.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Scope {
-    Cluster,
-    Namespace(String),
-}
-
-impl Scope {
-    fn of(namespaces: &[String]) -> Vec<Scope> {
-        if namespaces.is_empty() {
-            return vec![Scope::Cluster];
-        }
-        let unique: BTreeSet<&String> = namespaces.iter().collect();
-        unique.into_iter().cloned().map(Scope::Namespace).collect()
-    }
-
-    fn api<K>(&self, client: &Client) -> Api<K>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
-    {
-        match self {
-            Scope::Cluster => Api::all(client.clone()),
-            Scope::Namespace(namespace) => Api::namespaced(client.clone(), namespace),
-        }
-    }
-}
-
 type Pipelines = Store<SyncPipeline>;
 
 /// The controller of one scope: its pipelines, and a future that ends when told to stop.
 fn control(
     client: &Client,
     scope: &Scope,
+    mut watched: Watched,
     nudges: BroadcastStream<ObjectRef<SyncPipeline>>,
     context: Arc<Context>,
     stop: CancellationToken,
 ) -> (Pipelines, BoxFuture<'static, ()>) {
-    let mine = watcher::Config::default().labels(&naming::managed_selector());
     let (store, writer) = reflector::store();
     // A status that was written is no reason for another pass.
     let changed = watcher(scope.api::<SyncPipeline>(client), watcher::Config::default())
         .default_backoff()
+        // Who wrote which field is kept in the larger part of a small object.
+        .modify(|pipeline| pipeline.managed_fields_mut().clear())
         .reflect(writer)
         .applied_objects()
         .predicate_filter(
@@ -227,23 +206,23 @@ fn control(
         );
     let (pipelines, known) = (store.clone(), store.clone());
     let remembered = OnceLock::new();
+    let seen_once = watched.seen_once();
     let controller = Controller::for_stream(changed, store.clone())
-        .owns(scope.api::<Deployment>(client), mine.clone())
-        .owns(scope.api::<Service>(client), mine.clone())
-        .owns(scope.api::<ServiceAccount>(client), mine.clone())
-        .owns(scope.api::<HorizontalPodAutoscaler>(client), mine.clone())
-        .owns(scope.api::<PodDisruptionBudget>(client), mine.clone())
-        .owns(scope.api::<NetworkPolicy>(client), mine)
         .watches(
             scope.api::<PartialObjectMeta<Secret>>(client),
             watcher::Config::default(),
             move |secret| users_of(&pipelines, &secret),
         )
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
+        .reconcile_on(watched.touched)
         // One that came too late for a slow listener is asked for again with the next reading.
         .reconcile_on(nudges.filter_map(|nudge| std::future::ready(nudge.ok())))
-        .graceful_shutdown_on(stop.cancelled_owned());
+        .graceful_shutdown_on(stop.clone().cancelled_owned());
     let running = async move {
+        tokio::select! {
+            () = seen_once => {}
+            () = stop.cancelled() => return,
+        }
         controller
             .run(
                 move |object, context: Arc<Context>| {
@@ -279,19 +258,6 @@ fn users_of(pipelines: &Pipelines, secret: &PartialObjectMeta<Secret>) -> Vec<Ob
 fn on_error(object: Arc<SyncPipeline>, error: &kube::Error, _: Arc<Context>) -> Action {
     warn!(pipeline = %ObjectRef::from_obj(object.as_ref()), %error, "pass failed; trying again");
     Action::requeue(Duration::from_secs(2))
-}
-
-/// Keeps the Deployments that the operator made at hand.
-fn watch_deployments(api: Api<Deployment>) -> (Store<Deployment>, impl Future<Output = ()> + Send) {
-    let (store, writer) = reflector::store();
-    let config = watcher::Config::default().labels(&naming::managed_selector());
-    let stream = watcher(api, config).default_backoff().reflect(writer);
-    let watching = stream.for_each(|event| async move {
-        if let Err(error) = event {
-            error!(%error, "watching Deployments");
-        }
-    });
-    (store, watching)
 }
 
 /// Forgets what is kept, and shown, of pipelines that are gone.

@@ -361,7 +361,10 @@ fn base(
         kind: kind.to_owned(),
         replicas: status.and_then(|status| status.replicas).unwrap_or(0),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
-        wanted: deployment.map_or(component.bounds.min, |deployment| deployment.spec.replicas.unwrap_or(1)),
+        wanted: match deployment {
+            Some(deployment) if !component.bounds.is_off() => deployment.spec.replicas.unwrap_or(1),
+            _ => component.bounds.min,
+        },
         min: component.bounds.min,
         max: component.bounds.max,
         scaled_by: scaled_by.to_owned(),
@@ -369,10 +372,11 @@ fn base(
         rungs: vec![],
         lag: None,
         last_decision: None,
-        message: seen
-            .trouble(&component.name)
-            .map(|trouble| trouble.message)
-            .unwrap_or_default(),
+        message: match seen.trouble(&component.name) {
+            Some(trouble) => trouble.message,
+            None if component.bounds.is_off() => "it is switched off".to_owned(),
+            None => String::new(),
+        },
     }
 }
 
@@ -380,6 +384,12 @@ impl Observations {
     /// What keeps a pod of a component from being ready.
     fn trouble(&self, component: &str) -> Option<Trouble> {
         trouble::by_component(&self.pods).remove(component)
+    }
+
+    /// Whether a reader is switched off: nobody follows its lag.
+    fn is_off(&self, consumer: &str) -> bool {
+        let mut consumers = self.pipeline.iter().flat_map(|pipeline| &pipeline.consumers);
+        consumers.any(|found| found.component.name == consumer && found.component.bounds.is_off())
     }
 
     /// Whether some component has not the pods that it wants, or still has pods of an earlier template.
@@ -525,7 +535,7 @@ fn scaling_active(seen: &Observations) -> State {
     let unknown: Vec<&str> = snapshot
         .readers
         .iter()
-        .filter(|(_, seen)| exact(seen.lag).is_none())
+        .filter(|(name, reader)| exact(reader.lag).is_none() && !seen.is_off(name))
         .map(|(name, _)| name.as_str())
         .collect();
     if unknown.is_empty() {

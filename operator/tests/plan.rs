@@ -10,6 +10,7 @@ use operator::api::spec::{
     AuthoritySecret, ClientCertificateSecret, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol,
     ServiceAccountSettings,
 };
+use operator::ladder::Bounds;
 use operator::plan::{SecretDigests, Settings, plan};
 use operator::{manifest, validate};
 
@@ -353,4 +354,19 @@ fn stores_with_certificates_connection_strings_and_limits() {
     object.spec.mongodb = Some(manifest::parse(mongodb).unwrap());
     let plan = planned_of(&object);
     insta::assert_yaml_snapshot!("stores-consumer", environment(&plan, "mobileforge-sms"));
+}
+
+#[test]
+fn a_producer_that_is_switched_off_has_no_autoscaler_and_starts_with_nothing() {
+    let mut pipeline = validate::validate(&example("mobileforge")).unwrap();
+    pipeline.producers[0].component.bounds = Bounds { min: 0, max: 0 };
+    let plan = plan(
+        &pipeline,
+        &settings(),
+        &OwnerReference::default(),
+        &SecretDigests::default(),
+    );
+    assert!(plan.autoscalers.is_empty());
+    assert_eq!(plan.starts["mobileforge-producer"], 0);
+    assert_eq!(plan.deployments.len(), 4);
 }

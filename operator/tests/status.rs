@@ -9,6 +9,7 @@ use operator::api::{SyncPipeline, SyncPipelineStatus};
 use operator::kafka::KafkaError;
 use operator::kafka::drift::Difference;
 use operator::kafka::topics::{ObservedTopic, ObservedTopics};
+use operator::ladder::Bounds;
 use operator::scale::decide::{Decision, Reason};
 use operator::scale::follow::{Change, Seen, Snapshot};
 use operator::scale::lag::Lag;
@@ -221,4 +222,26 @@ fn a_paused_pipeline_says_so() {
     let status = status(&SyncPipelineStatus::default(), &paused, at(0));
     assert_eq!(condition(&status, "Paused"), ("True", "PausedByAnnotation", 0));
     assert_eq!(condition(&status, "Ready"), ("True", "Running", 0));
+}
+
+#[test]
+fn a_component_that_is_switched_off_wants_nothing_and_is_no_trouble() {
+    let mut off = healthy();
+    let sms = off
+        .pipeline
+        .iter_mut()
+        .flat_map(|pipeline| &mut pipeline.consumers)
+        .find(|consumer| consumer.component.name == "sms");
+    sms.unwrap().component.bounds = Bounds { min: 0, max: 0 };
+    off.deployments.insert("mobileforge-sms".into(), deployment(0, 0));
+    let readers = off.lag.iter_mut().flat_map(|lag| &mut lag.readers);
+    for (_, reader) in readers.filter(|(name, _)| *name == "sms") {
+        reader.lag = Lag::Unknown;
+    }
+    let off = status(&SyncPipelineStatus::default(), &off, at(0));
+    assert_eq!(condition(&off, "Ready"), ("True", "Running", 0));
+    let sms = off.components.iter().find(|component| component.name == "sms").unwrap();
+    assert_eq!((sms.wanted, sms.min, sms.max), (0, 0, 0));
+    assert_eq!(sms.message, "it is switched off");
+    assert!(sms.rungs.iter().all(|rung| *rung == 0));
 }

@@ -1,12 +1,13 @@
 //! The one developer's command: `cargo xtask help` lists what it does.
 //!
-//! - [`demo`], [`test`]: the two commands of the README; both use an [`environment`]
+//! - [`demo`], [`test`]: the two commands of the README, and [`bench`]; all use an [`environment`]
 //! - [`environment`]: builds everything in [`parallel`], brings up a [`cluster`], the data services and the operator's
 //!   [`chart`], and takes down what was not there before
 //! - [`binaries`], [`images`]: what runs in the pods
 //! - [`generate`]: files made from the operator's types and the chart's values
 //! - [`toolchain`], [`interrupt`], [`foreground`], [`lock`], [`workspace`]: the machine and the checkout
 
+mod bench;
 mod binaries;
 mod chart;
 mod cluster;
@@ -49,6 +50,7 @@ struct Cli {
 enum Command {
     Demo(demo::Demo),
     Test(test::Test),
+    Bench(bench::Bench),
     /// Writes the definitions, their copies in the chart, the API reference and the table of the chart's values
     Gen {
         /// Only say whether they are up to date
@@ -129,6 +131,7 @@ fn run(command: Command) -> Result<()> {
     match command {
         Command::Demo(demo) => demo::run(&demo),
         Command::Test(test) => test::run(&test),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Gen { check } => {
             toolchain::ensure(Needs::default())?;
             let binaries = progress.run("cargo build", Binaries::build)?;

@@ -11,6 +11,7 @@ use krafka::error::KrafkaError;
 use msk::TokenError;
 
 use super::login::Login;
+use super::offsets::Ends;
 use super::tls::{self, Tls};
 
 /// How long one call to a cluster may take.
@@ -110,6 +111,8 @@ impl KafkaError {
 #[derive(Debug)]
 pub struct Cluster {
     pub(super) admin: AdminClient,
+    /// Where those who ask for the ends of topics meet.
+    pub(super) ends: Ends,
     connection: Connection,
 }
 
@@ -127,6 +130,7 @@ impl Cluster {
         match connecting.await {
             Ok(Ok(kafka)) => Ok(Cluster {
                 admin: kafka.admin(),
+                ends: Ends::default(),
                 connection: connection.clone(),
             }),
             Ok(Err(error)) => Err(classify(connection, &error)),

@@ -4,7 +4,8 @@
 //! - [`login`]: passwords, and tokens for Amazon MSK
 //! - [`tls`]: certificates, and what a failed handshake means
 //! - [`topics`]: topics as planned → topics as they are; [`drift`]: what to change, decided without I/O
-//! - [`offsets`]: what the groups have read and what there is to read
+//! - [`offsets`]: what the groups have read and what there is to read; `quiet`: which groups need not be asked;
+//!   `gather`: many pipelines' questions as one
 //!
 //! The client is `krafka`: it has the calls for other groups' offsets, and rotates identities. It is used
 //! nowhere else in the operator.
@@ -12,8 +13,10 @@
 pub mod clusters;
 pub mod connection;
 pub mod drift;
+mod gather;
 pub mod login;
 pub mod offsets;
+mod quiet;
 pub mod tls;
 pub mod topics;
 

@@ -1,7 +1,7 @@
 //! What the groups have read and what there is to read.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use krafka::admin::{
@@ -9,6 +9,8 @@ use krafka::admin::{
 };
 
 use super::connection::{Cluster, KafkaError};
+use super::gather::Gather;
+use super::quiet::Quiet;
 use crate::scale::lag::{Committed, Partition};
 
 /// A reading that takes longer is worth nothing to a scaler that acts within a second or two.
@@ -29,34 +31,71 @@ pub struct Subject {
 pub type Reading = BTreeMap<String, BTreeMap<String, Vec<Partition>>>;
 
 /// Offsets by topic and partition.
-type Offsets = HashMap<(String, i32), i64>;
+pub(super) type Offsets = HashMap<(String, i32), i64>;
 
-/// Start offsets, kept between readings.
+/// What the ends of many pipelines' topics are, or why that is not known.
+pub(super) type Ends = Gather<(String, i32), Result<Arc<Offsets>, KafkaError>>;
+
+/// With whom ends are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Company {
+    /// In a request of its own: nobody else's trouble delays it.
+    Alone,
+    /// In one request with everybody who asks at nearly the same time.
+    Others,
+}
+
+/// What is kept between the readings of one pipeline.
 #[derive(Debug, Default)]
-pub struct Starts {
-    known: Mutex<Option<(Instant, Offsets)>>,
+pub struct Kept {
+    starts: Option<(Instant, Offsets)>,
+    quiet: Quiet,
+    /// Whether some end could not be read: such a question takes long, and nobody else shall wait for it.
+    troubled: bool,
 }
 
 impl Cluster {
     /// Reads committed offsets first and end offsets second, so that a busy reader never seems ahead of its
-    /// topic. What cannot be read is unknown in the answer and does not fail the rest.
-    pub async fn read_offsets(&self, subject: &Subject, starts: &Starts) -> Result<Reading, KafkaError> {
-        let groups = subject.groups.keys().map(|group| async move {
+    /// topic. What cannot be read is unknown in the answer and does not fail the rest. Groups that have read
+    /// everything are not asked while nothing is added to their topics.
+    pub async fn read_offsets(
+        self: &Arc<Self>,
+        subject: &Subject,
+        kept: &mut Kept,
+        company: Company,
+    ) -> Result<Reading, KafkaError> {
+        let mut reading = Reading::new();
+        if !kept.quiet.is_empty() {
+            let ends = self.ends(subject, kept, company).await?;
+            let now = Instant::now();
+            for group in subject.groups.keys() {
+                if let Some(of_group) = kept.quiet.still(group, &ends, now) {
+                    reading.insert(group.clone(), of_group.clone());
+                }
+            }
+        }
+        let to_ask: Vec<&String> = subject
+            .groups
+            .keys()
+            .filter(|group| !reading.contains_key(*group))
+            .collect();
+        if to_ask.is_empty() {
+            return Ok(reading);
+        }
+        let groups = to_ask.iter().map(|group| async move {
             let options = ListConsumerGroupOffsetsOptions::default().timeout(READ_TIMEOUT);
-            (
-                group,
-                self.admin.list_consumer_group_offsets(group.clone(), options).await,
-            )
+            let answer = self.admin.list_consumer_group_offsets((*group).clone(), options);
+            (*group, answer.await)
         });
         let committed: BTreeMap<_, _> = futures::future::join_all(groups).await.into_iter().collect();
-        let ends = self.list(subject, OffsetSpec::Latest).await?;
-        let starts = self.starts(subject, starts).await?;
+        let ends = self.ends(subject, kept, company).await?;
+        let starts = self.starts(subject, kept).await?;
 
-        let mut reading = Reading::new();
-        for (group, topics) in &subject.groups {
+        let now = Instant::now();
+        for group in to_ask {
             let of_group = committed.get(group);
-            let by_topic = reading.entry(group.clone()).or_default();
-            for topic in topics {
+            let mut by_topic = BTreeMap::new();
+            for topic in subject.groups.get(group).into_iter().flatten() {
                 let partitions = subject.topics.get(topic).copied().unwrap_or(0);
                 let rows = (0..partitions).map(|partition| {
                     let key = TopicPartition::new(topic.clone(), partition);
@@ -77,6 +116,8 @@ impl Cluster {
                 });
                 by_topic.insert(topic.clone(), rows.collect());
             }
+            kept.quiet.note(group, &by_topic, now);
+            reading.insert(group.clone(), by_topic);
         }
         Ok(reading)
     }
@@ -101,28 +142,47 @@ impl Cluster {
             .collect())
     }
 
-    async fn starts(&self, subject: &Subject, starts: &Starts) -> Result<Offsets, KafkaError> {
-        let kept = starts.known.lock().ok().and_then(|kept| kept.clone());
-        if let Some((read, offsets)) = kept
+    async fn starts(&self, subject: &Subject, kept: &mut Kept) -> Result<Offsets, KafkaError> {
+        if let Some((read, offsets)) = &kept.starts
             && read.elapsed() < START_MAX_AGE
         {
-            return Ok(offsets);
+            return Ok(offsets.clone());
         }
-        let offsets = self.list(subject, OffsetSpec::Earliest).await?;
-        let wanted: i32 = subject.topics.values().sum();
+        let offsets = self.list(partitions(subject), OffsetSpec::Earliest).await?;
         // An incomplete reading is used once and asked for again.
-        if offsets.len() == usize::try_from(wanted).unwrap_or(0)
-            && let Ok(mut kept) = starts.known.lock()
-        {
-            *kept = Some((Instant::now(), offsets.clone()));
+        if offsets.len() == partitions(subject).count() {
+            kept.starts = Some((Instant::now(), offsets.clone()));
         }
         Ok(offsets)
     }
 
-    async fn list(&self, subject: &Subject, spec: OffsetSpec) -> Result<Offsets, KafkaError> {
-        let wanted = subject.topics.iter().flat_map(|(topic, partitions)| {
-            (0..*partitions).map(move |partition| (TopicPartition::new(topic.clone(), partition), spec))
-        });
+    async fn ends(
+        self: &Arc<Self>,
+        subject: &Subject,
+        kept: &mut Kept,
+        company: Company,
+    ) -> Result<Arc<Offsets>, KafkaError> {
+        let ends = if company == Company::Alone || kept.troubled {
+            Arc::new(self.list(partitions(subject), OffsetSpec::Latest).await?)
+        } else {
+            let cluster = self.clone();
+            let asking = self.ends.ask(partitions(subject), |all| async move {
+                cluster.list(all, OffsetSpec::Latest).await.map(Arc::new)
+            });
+            asking.await?
+        };
+        kept.troubled = !partitions(subject).all(|partition| ends.contains_key(&partition));
+        Ok(ends)
+    }
+
+    async fn list(
+        &self,
+        partitions: impl IntoIterator<Item = (String, i32)>,
+        spec: OffsetSpec,
+    ) -> Result<Offsets, KafkaError> {
+        let wanted = partitions
+            .into_iter()
+            .map(|(topic, partition)| (TopicPartition::new(topic, partition), spec));
         // Our readers read committed data only: what an open transaction holds is not theirs to read yet.
         let options = ListOffsetsOptions::default().read_committed(true).timeout(READ_TIMEOUT);
         let answers = self
@@ -135,4 +195,9 @@ impl Cluster {
             .filter_map(|(key, answer)| answer.ok().map(|listed| ((key.topic, key.partition), listed.offset)))
             .collect())
     }
+}
+
+fn partitions(subject: &Subject) -> impl Iterator<Item = (String, i32)> {
+    let topics = subject.topics.iter();
+    topics.flat_map(|(topic, partitions)| (0..*partitions).map(|partition| (topic.clone(), partition)))
 }

@@ -53,7 +53,8 @@ pub struct Plan {
     pub services: Vec<Service>,
     /// Deployments of all components, without replicas: those belong to the scaler or the autoscaler.
     pub deployments: Vec<Deployment>,
-    /// Replicas that a new Deployment starts with, by its name: from then on they belong to its scaler.
+    /// Replicas that a new Deployment starts with, by its name: from then on they belong to its scaler. 0 where the
+    /// component is switched off, which holds from then on as well.
     pub starts: BTreeMap<String, i32>,
     /// Autoscalers of the APIs.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
@@ -160,7 +161,10 @@ impl Plan {
     ) {
         self.services
             .push(service::of_api(name, pipeline.environment, service, port));
-        self.autoscalers.push(autoscaler::of_api(name, component.bounds, size));
+        // An autoscaler has at least one pod.
+        if !component.bounds.is_off() {
+            self.autoscalers.push(autoscaler::of_api(name, component.bounds, size));
+        }
     }
 }
 

@@ -165,7 +165,11 @@ fn server_ports(pipeline: &Pipeline, kind: Kind) -> BTreeSet<u16> {
     let stores = pipeline.postgres.iter().map(|postgres| postgres.port);
     let stores = stores.chain(pipeline.mongodb.iter().map(|mongodb| mongodb.port));
     let named = pipeline.network_policy.egress_ports.iter().copied();
-    let sts = pipeline.aws_region.as_ref().filter(|_| kind == Kind::Kafka).map(|_| STS);
+    let sts = pipeline
+        .aws_region
+        .as_ref()
+        .filter(|_| kind == Kind::Kafka)
+        .map(|_| STS);
     brokers
         .chain(sts)
         .chain(stores.chain(named).filter_map(|port| u16::try_from(port).ok()))

@@ -130,10 +130,10 @@ fn deployment(name: &Naming, pipeline: &Pipeline, component: &Component, contain
         ..container
     };
     let settings = &component.pod;
-    let credentials = credentials + &account::digest(pipeline);
+    let credentials = own.credentials + &account::digest(pipeline);
     let mut annotations = settings.annotations.clone();
-    if !own.credentials.is_empty() {
-        annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), own.credentials);
+    if !credentials.is_empty() {
+        annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), credentials);
     }
     let mut labels = settings.labels.clone();
     labels.extend(name.pod_labels());

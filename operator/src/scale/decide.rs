@@ -319,6 +319,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_switched_off_goes_to_nothing_and_stays_there_whatever_the_lag() {
+        let off = Policy {
+            rungs: rungs(Bounds { min: 0, max: 0 }, 3),
+            ..sms()
+        };
+        for lag in [Lag::Known(0), Lag::Known(1 << 40), Lag::Unknown] {
+            for replicas in [0, 4] {
+                let decision = decide(&off, &seen(0, replicas, lag), &mut Memory::default());
+                assert_eq!(decision.wanted, 0, "{replicas} replicas, lag {lag:?}");
+            }
+        }
+        let mut by_hand = seen(0, 3, Lag::Known(0));
+        by_hand.manual = Some(("kubectl".into(), Duration::ZERO));
+        assert_eq!(decide(&off, &by_hand, &mut Memory::default()).wanted, 0);
+    }
+
+    #[test]
     fn a_group_takes_its_worst_topic() {
         let mut both = seen(0, 4, Lag::Known(7));
         both.lags.push(("calls".into(), Lag::Known(600)));

@@ -9,11 +9,10 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType, Recorder};
-use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Client};
 use serde_json::json;
 use tokio::sync::{broadcast, watch};
-use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use super::decide::{Decision, Memory, Observation, Policy, Reason, decide};
@@ -21,14 +20,17 @@ use super::lag::{self, Lag};
 use super::manual;
 use super::window::Window;
 use crate::api::SyncPipeline;
-use crate::kafka::offsets::{Reading, Starts, Subject};
+use crate::deployments::Deployments;
+use crate::kafka::offsets::{Company, Kept, Reading, Subject};
 use crate::kafka::{Clusters, Connection, KafkaError};
 use crate::metrics::Metrics;
 
 /// Field manager of the replicas of Kafka readers.
 pub const FIELD_MANAGER: &str = "syncpipeline-scaler";
-/// How often offsets are read.
+/// How often offsets are read where somebody is scaled by them.
 const READ_INTERVAL: Duration = Duration::from_millis(250);
+/// How often they are read where the lag is only shown.
+const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How often groups are asked whether they rebalance.
 const GROUP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a changed lag may lead to a new status.
@@ -47,6 +49,18 @@ pub struct Target {
     pub subject: Subject,
     /// Readers that are scaled by lag.
     pub readers: Vec<Reader>,
+}
+
+impl Target {
+    /// Whether some reader is scaled.
+    pub fn scales(&self) -> bool {
+        self.readers.iter().any(|reader| reader.policy.is_some())
+    }
+
+    /// How often it is read.
+    fn interval(&self) -> Duration {
+        if self.scales() { READ_INTERVAL } else { SHOW_INTERVAL }
+    }
 }
 
 /// One reader.
@@ -117,21 +131,8 @@ pub struct Shared {
     pub metrics: Metrics,
     /// Asks for a reconcile, which writes the status.
     pub nudge: broadcast::Sender<ObjectRef<SyncPipeline>>,
-}
-
-/// The Deployments that the operator made, as its watches see them: one store a watch.
-#[derive(Clone, Default)]
-pub struct Deployments(Vec<Store<Deployment>>);
-
-impl Deployments {
-    /// Adds what one watch sees.
-    pub fn add(&mut self, store: Store<Deployment>) {
-        self.0.push(store);
-    }
-
-    fn get(&self, key: &ObjectRef<Deployment>) -> Option<Arc<Deployment>> {
-        self.0.iter().find_map(|store| store.get(key))
-    }
+    /// The moment from which all followers count their turns.
+    pub epoch: Instant,
 }
 
 struct Running {
@@ -182,7 +183,7 @@ impl Followers {
             reference,
             target: receiver,
             snapshot: snapshot.clone(),
-            starts: Starts::default(),
+            kept: Kept::default(),
             readers: HashMap::new(),
             rebalancing: HashMap::new(),
             epoch: Instant::now(),
@@ -236,7 +237,7 @@ struct Follower {
     reference: ObjectReference,
     target: watch::Receiver<Target>,
     snapshot: Arc<Mutex<Snapshot>>,
-    starts: Starts,
+    kept: Kept,
     readers: HashMap<String, ReaderState>,
     /// Since when a group has been rebalancing.
     rebalancing: HashMap<String, Duration>,
@@ -256,18 +257,19 @@ impl Drop for Follower {
 
 impl Follower {
     async fn run(mut self) {
-        let mut ticks = tokio::time::interval(READ_INTERVAL);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut groups_read: Option<Instant> = None;
         let mut failures = 0u32;
+        // What is new is read at once.
+        let mut wait = Duration::ZERO;
         loop {
-            ticks.tick().await;
+            tokio::time::sleep(wait).await;
             if self.target.has_changed().is_ok_and(|changed| changed) {
-                // Partitions may have been added, or another topic be meant: start offsets are read anew.
-                self.starts = Starts::default();
+                // Partitions may have been added, or another topic be meant: everything is read anew.
+                self.kept = Kept::default();
             }
             let target = self.target.borrow_and_update().clone();
-            let groups_due = groups_read.is_none_or(|read| read.elapsed() >= GROUP_INTERVAL);
+            // A rebalance holds decisions back; where none are made, nobody asks.
+            let groups_due = target.scales() && groups_read.is_none_or(|read| read.elapsed() >= GROUP_INTERVAL);
             match self.read(&target, groups_due).await {
                 Ok(reading) => {
                     failures = 0;
@@ -283,13 +285,20 @@ impl Follower {
                     tokio::time::sleep(wait).await;
                 }
             }
+            // All followers read at the same moments, so that those who may can do it together.
+            wait = until_turn(self.shared.epoch.elapsed(), target.interval());
         }
     }
 
     async fn read(&mut self, target: &Target, groups_due: bool) -> Result<Reading, KafkaError> {
         let cluster = self.shared.clusters.get(&target.connection).await?;
         let begun = Instant::now();
-        let reading = match cluster.read_offsets(&target.subject, &self.starts).await {
+        let company = if target.scales() {
+            Company::Alone
+        } else {
+            Company::Others
+        };
+        let reading = match cluster.read_offsets(&target.subject, &mut self.kept, company).await {
             Ok(reading) => reading,
             Err(error) => {
                 self.shared.clusters.forget(&target.connection).await;
@@ -446,8 +455,8 @@ impl Follower {
     }
 
     fn deployment(&self, reader: &Reader) -> Option<Arc<Deployment>> {
-        let key = ObjectRef::new(&reader.deployment).within(self.object.namespace.as_deref().unwrap_or_default());
-        self.shared.deployments.get(&key)
+        let namespace = self.object.namespace.as_deref().unwrap_or_default();
+        self.shared.deployments.get(namespace, &reader.deployment)
     }
 
     async fn patch(&self, reader: &Reader, state: &mut ReaderState, from: i32, decision: &Decision) -> bool {
@@ -533,6 +542,12 @@ impl Follower {
     }
 }
 
+/// How long it is until the next multiple of `interval`.
+fn until_turn(now: Duration, interval: Duration) -> Duration {
+    let past = now.as_micros() % interval.as_micros();
+    interval - Duration::from_micros(u64::try_from(past).unwrap_or(0))
+}
+
 fn add(sum: Lag, lag: Lag) -> Lag {
     match (sum, lag) {
         (Lag::Known(sum), Lag::Known(lag)) => Lag::Known(sum + lag),
@@ -548,5 +563,16 @@ fn worst(lags: &[(String, Lag)]) -> Lag {
         None => Lag::Unknown,
         Some(lag) if exact => Lag::Known(lag),
         Some(lag) => Lag::AtLeast(lag),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everybody_has_the_same_turns() {
+        let until = |now| until_turn(Duration::from_millis(now), SHOW_INTERVAL).as_millis();
+        assert_eq!([until(0), until(1), until(999), until(1000)], [1000, 999, 1, 1000]);
     }
 }

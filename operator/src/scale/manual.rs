@@ -8,16 +8,14 @@ use k8s_openapi::api::apps::v1::Deployment;
 
 use super::follow::FIELD_MANAGER;
 use crate::apply;
+use crate::deployments::sets_replicas;
 
 /// The last one who set the replicas and is not the operator, and when. The API server keeps no time of a change by
 /// way of the scale subresource, as `kubectl scale` makes it.
 pub fn last_setter(deployment: &Deployment) -> Option<(String, Option<DateTime<Utc>>)> {
     let ours = [FIELD_MANAGER, apply::FIELD_MANAGER, apply::STARTER];
-    let fields = deployment.metadata.managed_fields.iter().flatten();
-    let setters = fields.filter(|entry| {
-        let fields = entry.fields_v1.as_ref().map(|fields| &fields.0);
-        fields.is_some_and(|fields| fields.pointer("/f:spec/f:replicas").is_some())
-    });
+    let entries = deployment.metadata.managed_fields.iter().flatten();
+    let setters = entries.filter(|entry| sets_replicas(entry));
     let mut foreign: Option<(String, Option<DateTime<Utc>>)> = None;
     for entry in setters {
         let manager = entry.manager.as_deref().unwrap_or("somebody");

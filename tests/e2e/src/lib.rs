@@ -1,7 +1,8 @@
-//! The whole pipeline on a real cluster, seen from outside: what the demo and the end-to-end tests share.
+//! The whole pipeline on a real cluster, seen from outside: what the demo, the benchmarks and the end-to-end tests share.
 //!
 //! Looking and doing:
 //! - [`cluster`]: objects, Events and pods of the Kubernetes cluster
+//! - [`api_server`]: what it was asked to write
 //! - [`environment`]: a namespace with the Services and Secrets that an example names
 //! - [`pipeline`]: a `SyncPipeline`, and the names of everything that belongs to it
 //! - [`kafka`]: topics, lag, messages and dead letters
@@ -14,6 +15,7 @@
 //! - [`reaction`]: how long a decision took after its cause
 //! - [`verdict`]: lost and twice
 
+pub mod api_server;
 pub mod cluster;
 pub mod environment;
 pub mod eventually;

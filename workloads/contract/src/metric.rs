@@ -42,6 +42,8 @@ pub const RECONCILES: &str = "syncpipeline_reconciles_total";
 pub const RECONCILE_DURATION: &str = "syncpipeline_reconcile_duration_seconds";
 /// Histogram, seconds: one reading of a Kafka cluster's offsets.
 pub const OFFSET_READ_DURATION: &str = "syncpipeline_offset_read_duration_seconds";
+/// Counter: requests to the API server by `method` and `outcome` (success, failure).
+pub const API_REQUESTS: &str = "syncpipeline_api_requests_total";
 
 /// What a metric is, beside its name. Whoever exports one is held to it, and so are the chart's alerts and dashboard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +107,7 @@ pub const OF_OPERATOR: &[Metric] = &[
     Metric::counter(RECONCILES, &["outcome"]),
     Metric::histogram(RECONCILE_DURATION, &[]),
     Metric::histogram(OFFSET_READ_DURATION, &[]),
+    Metric::counter(API_REQUESTS, &["method", "outcome"]),
 ];
 
 /// What the workloads export.

@@ -127,7 +127,7 @@ pub struct Component {
     /// How Kubernetes asks the pods whether they live and are ready.
     #[serde(default)]
     pub probes: Probes,
-    /// Least and most replicas; the ladder's when left out.
+    /// Least and most replicas; the ladder's when left out. Both 0 switch the component off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<ReplicaBounds>,
     /// Requests and limits; those of the environment when left out.
@@ -145,11 +145,13 @@ pub struct Component {
 /// Least and most replicas.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[x_kube(validation = Rule::new("self.min <= self.max").message("replicas.min: must not be more than replicas.max"))]
+#[x_kube(validation = Rule::new("self.min > 0 || self.max == 0")
+    .message("replicas.min: 0 only together with max: 0, which switches the component off"))]
 pub struct ReplicaBounds {
     /// Least.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 0, max = 10_000))]
     pub min: i32,
     /// Most.
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 0, max = 10_000))]
     pub max: i32,
 }

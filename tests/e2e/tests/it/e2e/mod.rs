@@ -6,6 +6,7 @@ mod lifecycle;
 mod preview;
 mod records;
 mod refusals;
+mod rest;
 mod scaling;
 mod security;
 mod topics;

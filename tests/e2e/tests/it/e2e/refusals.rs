@@ -11,7 +11,7 @@ async fn wrong_objects_are_refused_by_the_api_server() {
         |_| {},
         async |case| {
             let good = serde_json::to_value(&case.pipeline)?;
-            let wrong: [(&str, fn(&mut Value), &[&str]); 21] = [
+            let wrong: Vec<(&str, fn(&mut Value), &[&str])> = vec![
                 (
                     "an unknown environment",
                     |spec| spec["environment"] = json!("qa"),
@@ -44,6 +44,11 @@ async fn wrong_objects_are_refused_by_the_api_server() {
                     "min above max",
                     |spec| spec["consumers"][0]["replicas"] = json!({"min": 5, "max": 2}),
                     &["spec.consumers[0].replicas", "min: must not be more than"],
+                ),
+                (
+                    "a least of nothing without switching off",
+                    |spec| spec["consumers"][0]["replicas"] = json!({"min": 0, "max": 2}),
+                    &["spec.consumers[0].replicas", "0 only together with max: 0"],
                 ),
                 (
                     "a variable of the environment contract",
