@@ -29,7 +29,7 @@ impl Deployments {
     pub fn of_owner(&self, namespace: &str, uid: &str) -> Vec<Arc<Deployment>> {
         let own = |deployment: &Deployment| {
             let mut owners = deployment.owner_references().iter();
-            deployment.namespace().as_deref() == Some(namespace) && owners.any(|owner| owner.uid == uid)
+            deployment.metadata.namespace.as_deref() == Some(namespace) && owners.any(|owner| owner.uid == uid)
         };
         self.0.iter().flat_map(|store| store.state_filter(own)).collect()
     }

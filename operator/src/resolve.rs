@@ -1,5 +1,6 @@
 //! What a SyncPipeline refers to: Secrets, read from the API server.
 
+mod environment;
 mod pem;
 
 use std::sync::Arc;
@@ -72,6 +73,14 @@ pub enum ResolveError {
     #[error(transparent)]
     Spec(#[from] InvalidSpec),
     /// The API server did not answer.
+    #[error("env: cannot read {name}: {source}")]
+    EnvironmentUnreadable {
+        /// Kind and name.
+        name: String,
+        /// What the API server says.
+        source: Box<kube::Error>,
+    },
+    /// The API server did not answer.
     #[error("{field}: cannot read Secret {name}: {source}")]
     SecretUnreadable {
         /// Field with the reference.
@@ -92,6 +101,7 @@ impl ResolveError {
             ResolveError::SecretInvalid { .. } => "SecretInvalid",
             ResolveError::Spec(_) => "InvalidSpec",
             ResolveError::SecretUnreadable { .. } => "SecretUnreadable",
+            ResolveError::EnvironmentUnreadable { .. } => "EnvironmentUnreadable",
         }
     }
 }
@@ -123,6 +133,7 @@ pub fn secrets_of(spec: &SyncPipelineSpec) -> Vec<&str> {
         .chain(authorities.map(|reference| reference.name.as_str()))
         .chain(postgres_authorities.map(|reference| reference.name.as_str()))
         .chain(uri.map(|reference| reference.name.as_str()))
+        .chain(environment::names_of(spec, environment::Kind::Secret))
         .chain(client.map(|reference| reference.name.as_str()))
         .collect()
 }
@@ -168,7 +179,18 @@ pub async fn resolve(client: &Client, object: &SyncPipeline) -> Result<Resolved,
             digests.mongodb += &secrets.uri("spec.mongodb.uriSecretRef", reference).await?;
         }
     }
+    digests.environment = environment::digests(client, &secrets.namespace, spec)
+        .await
+        .map_err(|(name, source)| ResolveError::EnvironmentUnreadable {
+            name,
+            source: Box::new(source),
+        })?;
     Ok(Resolved { kafka, digests })
+}
+
+/// Names of the ConfigMaps that a spec refers to.
+pub fn config_maps_of(spec: &SyncPipelineSpec) -> Vec<&str> {
+    environment::names_of(spec, environment::Kind::ConfigMap).collect()
 }
 
 struct Credentials {

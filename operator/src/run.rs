@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::events::{Recorder, Reporter as EventSource};
@@ -19,7 +20,7 @@ use tokio_stream::wrappers::BroadcastStream;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, info, warn};
 
-use crate::api::SyncPipeline;
+use crate::api::{SyncPipeline, SyncPipelineSpec};
 use crate::claims::Claims;
 use crate::deployments::Deployments;
 use crate::kafka::Clusters;
@@ -204,14 +205,19 @@ fn control(
             predicates::generation.combine(predicates::annotations),
             PredicateConfig::default(),
         );
-    let (pipelines, known) = (store.clone(), store.clone());
+    let (of_secrets, of_config_maps, known) = (store.clone(), store.clone(), store.clone());
     let remembered = OnceLock::new();
     let seen_once = watched.seen_once();
     let controller = Controller::for_stream(changed, store.clone())
         .watches(
             scope.api::<PartialObjectMeta<Secret>>(client),
             watcher::Config::default(),
-            move |secret| users_of(&pipelines, &secret),
+            move |secret| users_of(&of_secrets, &secret.metadata, |spec| resolve::secrets_of(spec)),
+        )
+        .watches(
+            scope.api::<PartialObjectMeta<ConfigMap>>(client),
+            watcher::Config::default(),
+            move |map| users_of(&of_config_maps, &map.metadata, |spec| resolve::config_maps_of(spec)),
         )
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .reconcile_on(watched.touched)
@@ -245,12 +251,17 @@ fn control(
     (store, running.boxed())
 }
 
-/// Pipelines that refer to this Secret.
-fn users_of(pipelines: &Pipelines, secret: &PartialObjectMeta<Secret>) -> Vec<ObjectRef<SyncPipeline>> {
-    let (name, namespace) = (secret.name_any(), secret.namespace());
-    let users = pipelines.state().into_iter().filter(|pipeline| {
-        pipeline.namespace() == namespace && resolve::secrets_of(&pipeline.spec).contains(&name.as_str())
-    });
+/// Pipelines that refer to this object, of whose kind `names` tells the names that a spec refers to.
+fn users_of(
+    pipelines: &Pipelines,
+    object: &ObjectMeta,
+    names: impl Fn(&SyncPipelineSpec) -> Vec<&str>,
+) -> Vec<ObjectRef<SyncPipeline>> {
+    let name = object.name.as_deref().unwrap_or_default();
+    let users = pipelines
+        .state()
+        .into_iter()
+        .filter(|pipeline| pipeline.namespace() == object.namespace && names(&pipeline.spec).contains(&name));
     users.map(|pipeline| ObjectRef::from_obj(pipeline.as_ref())).collect()
 }
 

@@ -22,7 +22,7 @@ use std::fmt::Debug;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tracing::warn;
 
 use crate::api::SyncPipeline;
@@ -31,6 +31,8 @@ use crate::objects::{Objects, Seen, Table, Touched};
 use crate::plan::naming;
 use crate::scope::Scope;
 
+/// Changes that may wait to be looked at; a watch waits for its turn beyond that.
+const QUEUE: usize = 4096;
 /// How long the answer to an own write may be behind the write's coming back through the watch.
 const ECHO: Duration = Duration::from_millis(150);
 /// How long the first pass waits until everything is seen. It could do without, and would ask for each object.
@@ -41,7 +43,7 @@ pub struct Watched {
     /// The Deployments.
     pub deployments: Store<Deployment>,
     /// Pipelines that have to be looked at.
-    pub touched: UnboundedReceiverStream<ObjectRef<SyncPipeline>>,
+    pub touched: ReceiverStream<ObjectRef<SyncPipeline>>,
     first: Vec<oneshot::Receiver<()>>,
 }
 
@@ -59,7 +61,7 @@ impl Watched {
 
 /// Starts the watches of one scope in `tasks`, which enter what they see in `objects`.
 pub fn start(client: &Client, scope: &Scope, objects: &Arc<Objects>, tasks: &mut JoinSet<()>) -> Watched {
-    let (pipelines, touched) = mpsc::unbounded_channel();
+    let (pipelines, touched) = mpsc::channel(QUEUE);
     let (store, mut writer) = reflector::store();
     let mut starting = Starting {
         client,
@@ -84,7 +86,7 @@ pub fn start(client: &Client, scope: &Scope, objects: &Arc<Objects>, tasks: &mut
     Watched {
         first: starting.first,
         deployments: store,
-        touched: UnboundedReceiverStream::new(touched),
+        touched: ReceiverStream::new(touched),
     }
 }
 
@@ -92,7 +94,7 @@ struct Starting<'a> {
     client: &'a Client,
     scope: &'a Scope,
     objects: &'a Arc<Objects>,
-    pipelines: mpsc::UnboundedSender<ObjectRef<SyncPipeline>>,
+    pipelines: mpsc::Sender<ObjectRef<SyncPipeline>>,
     tasks: &'a mut JoinSet<()>,
     first: Vec<oneshot::Receiver<()>>,
 }
@@ -121,7 +123,7 @@ impl Starting<'_> {
     {
         let (seen_once, first) = oneshot::channel();
         self.first.push(first);
-        let (doubts, doubtful) = mpsc::unbounded_channel();
+        let (doubts, doubtful) = mpsc::channel(QUEUE);
         let entering = Entering {
             namespace: self.scope.namespace().map(str::to_owned),
             objects: self.objects.clone(),
@@ -147,8 +149,8 @@ struct Entering<W> {
     /// What a list has had so far.
     present: Vec<Seen>,
     seen_once: Option<oneshot::Sender<()>>,
-    pipelines: mpsc::UnboundedSender<ObjectRef<SyncPipeline>>,
-    doubts: mpsc::UnboundedSender<Doubt>,
+    pipelines: mpsc::Sender<ObjectRef<SyncPipeline>>,
+    doubts: mpsc::Sender<Doubt>,
 }
 
 /// A change that may be nothing but an own write.
@@ -176,8 +178,13 @@ where
                         _ => None,
                     };
                     let touched = self.enter(&event, object.as_ref());
+                    let is_whole = matches!(event, Event::InitDone);
                     keep(event);
-                    self.tell(touched, object);
+                    self.tell(touched, object).await;
+                    if let Some(seen_once) = self.seen_once.take_if(|_| is_whole) {
+                        // Nobody waits any more where it has taken too long.
+                        let _ = seen_once.send(());
+                    }
                 }
                 Ok(None) => return,
                 Err(error) => warn!(kind = %W::kind(&()), %error, "watching what the operator made"),
@@ -201,15 +208,9 @@ where
             (Event::InitDone, _) => {
                 let present = std::mem::take(&mut self.present);
                 let touched = self.table().replace(self.namespace.as_deref(), &present);
-                match self.seen_once.take() {
-                    // Every pipeline has its first pass anyway.
-                    Some(first) => {
-                        // Nobody waits any more where it has taken too long.
-                        let _ = first.send(());
-                        Touched::default()
-                    }
-                    None => touched,
-                }
+                // Every pipeline has its first pass anyway.
+                let first = self.seen_once.is_some();
+                if first { Touched::default() } else { touched }
             }
             _ => {
                 self.present.clear();
@@ -219,19 +220,22 @@ where
     }
 
     /// Nobody listens only while the operator stops.
-    fn tell(&self, touched: Touched, object: Option<Seen>) {
+    async fn tell(&self, touched: Touched, object: Option<Seen>) {
         match object {
             Some(object) if touched.perhaps_own => {
-                let _ = self.doubts.send(Doubt {
+                let doubt = Doubt {
                     since: Instant::now(),
                     namespace: object.namespace,
                     name: object.name,
                     pipelines: touched.pipelines,
-                });
+                };
+                let _ = self.doubts.send(doubt).await;
             }
-            _ => touched.pipelines.into_iter().for_each(|pipeline| {
-                let _ = self.pipelines.send(pipeline);
-            }),
+            _ => {
+                for pipeline in touched.pipelines {
+                    let _ = self.pipelines.send(pipeline).await;
+                }
+            }
         }
     }
 }
@@ -240,15 +244,15 @@ where
 async fn settle(
     objects: Arc<Objects>,
     table: Of,
-    mut doubts: mpsc::UnboundedReceiver<Doubt>,
-    pipelines: mpsc::UnboundedSender<ObjectRef<SyncPipeline>>,
+    mut doubts: mpsc::Receiver<Doubt>,
+    pipelines: mpsc::Sender<ObjectRef<SyncPipeline>>,
 ) {
     while let Some(doubt) = doubts.recv().await {
         tokio::time::sleep_until(doubt.since + ECHO).await;
         if table(&objects).is_in_doubt(&doubt.namespace, &doubt.name) {
             for pipeline in doubt.pipelines {
                 // Nobody listens only while the operator stops.
-                let _ = pipelines.send(pipeline);
+                let _ = pipelines.send(pipeline).await;
             }
         }
     }

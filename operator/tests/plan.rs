@@ -45,6 +45,7 @@ fn planned_of(object: &SyncPipeline) -> operator::plan::Plan {
         kafka: "k1".into(),
         postgres: "p1".into(),
         mongodb: "m1".into(),
+        ..SecretDigests::default()
     };
     plan(&validate::validate(object).unwrap(), &settings, &owner, &digests)
 }

@@ -177,4 +177,6 @@ pub struct SecretDigests {
     pub postgres: String,
     /// Of the MongoDB credentials.
     pub mongodb: String,
+    /// Of what a component's own variables refer to, by the component's name.
+    pub environment: BTreeMap<String, String>,
 }

@@ -18,6 +18,8 @@ use crate::validate::{Component, Consumer, Insight, InsightKind, Pipeline, Produ
 const TERMINATION_GRACE: i64 = 30;
 /// Annotation on pods with the digest of the credentials they hold.
 const CREDENTIALS_ANNOTATION: &str = "syncpipeline.dev/credentials";
+/// Annotation on pods with the digest of what their own variables refer to.
+const ENVIRONMENT_ANNOTATION: &str = "syncpipeline.dev/environment";
 
 /// Deployment of a producer. Its replicas belong to the HorizontalPodAutoscaler.
 pub fn of_producer(
@@ -34,6 +36,7 @@ pub fn of_producer(
         ..Container::default()
     };
     let own = Own {
+        environment: secrets.environment.get(&producer.component.name).cloned(),
         port: contract::port::PRODUCER,
         size: sizing::of_pipeline_pods(pipeline.environment),
         credentials: format!("{}{}", secrets.kafka, secrets.postgres),
@@ -56,6 +59,7 @@ pub fn of_consumer(
         ..Container::default()
     };
     let own = Own {
+        environment: secrets.environment.get(&consumer.component.name).cloned(),
         port: contract::port::CONSUMER,
         size: sizing::of_pipeline_pods(pipeline.environment),
         credentials: format!("{}{}{}", secrets.kafka, secrets.postgres, secrets.mongodb),
@@ -72,6 +76,7 @@ pub fn of_insight(name: &Naming, pipeline: &Pipeline, insight: &Insight, secrets
         ..Container::default()
     };
     let own = Own {
+        environment: secrets.environment.get(&insight.component.name).cloned(),
         port: contract::port::INSIGHTS,
         size: sizing::of_insights(pipeline.environment),
         credentials: match insight.kind {
@@ -90,6 +95,8 @@ struct Own {
     size: sizing::Size,
     /// Digest of the credentials that its pods hold.
     credentials: String,
+    /// Digest of what its own variables refer to.
+    environment: Option<String>,
 }
 
 fn image(component: &Component, default: &str) -> String {
@@ -135,6 +142,10 @@ fn deployment(name: &Naming, pipeline: &Pipeline, component: &Component, contain
     if !credentials.is_empty() {
         annotations.insert(CREDENTIALS_ANNOTATION.to_owned(), credentials);
     }
+    annotations.extend(
+        own.environment
+            .map(|digest| (ENVIRONMENT_ANNOTATION.to_owned(), digest)),
+    );
     let mut labels = settings.labels.clone();
     labels.extend(name.pod_labels());
     Deployment {

@@ -32,7 +32,7 @@ pub use insights::{Api, Insights};
 pub use kafka::{Kafka, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol};
 pub use ladder::{LadderColumn, LadderRow};
 pub use network::NetworkPolicySettings;
-pub use pod::{EnvVariable, PodSettings, ProbeType, Probes, SecuritySettings, TopologySpread};
+pub use pod::{EnvSource, EnvVariable, PodSettings, ProbeType, Probes, SecuritySettings, TopologySpread};
 pub use scaling::{LadderScaling, Scaling, ScalingType};
 pub use service_account::ServiceAccountSettings;
 pub use stores::{Mongodb, MongodbAuthMechanism, MongodbPool, Postgres, PostgresTls, PostgresTlsMode};

@@ -1,19 +1,20 @@
 //! From `kubectl apply` to `kubectl delete`.
 
 use crate::tools::output;
-use crate::world::{Case, with_pipeline};
+use crate::world::{Case, with_case, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Result, ensure};
 use contract::Source;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Resource, ResourceExt};
 use operator::api::SyncPipeline;
 use operator::api::spec::Region;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
@@ -240,5 +241,43 @@ async fn a_region_leaves_its_topics_out() {
             case.all_stored_once(&receipts).await
         },
     )
+    .await;
+}
+
+#[tokio::test]
+async fn a_changed_config_map_rolls_only_the_pods_whose_variables_refer_to_it() {
+    let refer = |pipeline: &mut SyncPipeline| {
+        let from = json!({"configMapKeyRef": {"name": "settings", "key": "level"}});
+        let variable = serde_json::from_value(json!({"name": "LEVEL", "valueFrom": from})).unwrap();
+        let mut consumers = pipeline.spec.consumers.iter_mut();
+        let events = consumers.find(|consumer| consumer.name == "events").unwrap();
+        events.component.env.push(variable);
+    };
+    with_case("variables", refer, async |case| {
+        let names = &case.names;
+        let write = async |level: &str| {
+            let metadata = json!({"name": "settings", "namespace": names.namespace});
+            let map: ConfigMap = serde_json::from_value(json!({"metadata": metadata, "data": {"level": level}}))?;
+            Ok::<_, anyhow::Error>(case.cluster.apply(&map).await?)
+        };
+        write("one").await?;
+        case.apply().await?;
+        case.ready().await?;
+        let deployments = case.cluster.api::<Deployment>(&names.namespace);
+        let generation = async |component: &str| {
+            let found = deployments.get(&names.deployment(component)).await?;
+            Ok::<_, anyhow::Error>(found.metadata.generation)
+        };
+        let (events, sms) = (generation("events").await?, generation("sms").await?);
+        write("two").await?;
+        eventually("the pods that use it are rolled", SOON, async || {
+            let now = generation("events").await?;
+            Ok((now > events).then_some(()))
+        })
+        .await?;
+        case.ready().await?;
+        assert_eq!(generation("sms").await?, sms);
+        Ok(())
+    })
     .await;
 }
