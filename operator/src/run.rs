@@ -212,12 +212,12 @@ fn control(
         .watches(
             scope.api::<PartialObjectMeta<Secret>>(client),
             watcher::Config::default(),
-            move |secret| users_of(&of_secrets, &secret.metadata, |spec| resolve::secrets_of(spec)),
+            move |secret| users_of(&of_secrets, &secret.metadata, resolve::secrets_of),
         )
         .watches(
             scope.api::<PartialObjectMeta<ConfigMap>>(client),
             watcher::Config::default(),
-            move |map| users_of(&of_config_maps, &map.metadata, |spec| resolve::config_maps_of(spec)),
+            move |map| users_of(&of_config_maps, &map.metadata, resolve::config_maps_of),
         )
         .with_config(Config::default().concurrency(CONCURRENCY).debounce(DEBOUNCE))
         .reconcile_on(watched.touched)
