@@ -144,9 +144,11 @@ pub struct Component {
 
 /// Least and most replicas.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
-#[x_kube(validation = Rule::new("self.min <= self.max").message("replicas.min: must not be more than replicas.max"))]
-#[x_kube(validation = Rule::new("self.min > 0 || self.max == 0")
-    .message("replicas.min: 0 only together with max: 0, which switches the component off"))]
+#[x_kube(
+    validation = Rule::new("self.min <= self.max").message("replicas.min: must not be more than replicas.max"),
+    validation = Rule::new("self.min > 0 || self.max == 0")
+        .message("replicas.min: 0 only together with max: 0, which switches the component off"),
+)]
 pub struct ReplicaBounds {
     /// Least.
     #[schemars(range(min = 0, max = 10_000))]
