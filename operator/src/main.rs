@@ -197,12 +197,13 @@ async fn print_difference(file: &std::path::Path, settings: &Settings) -> Result
 
 fn print_plan(file: &std::path::Path, settings: &Settings) -> Outcome {
     let pipeline = validate::validate(&read(file)?)?;
-    let plan = plan(
+    let mut plan = plan(
         &pipeline,
         settings,
         &OwnerReference::default(),
         &SecretDigests::default(),
     );
+    plan.without_owner();
     let mut out = String::new();
     for topic in &plan.topics {
         out += &format!(
