@@ -107,9 +107,10 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
     let mut seen = Observations {
         generation: object.meta().generation,
         paused: is_paused(&object),
+        leaving: object.meta().deletion_timestamp.is_some(),
         ..Observations::default()
     };
-    let outcome = if object.meta().deletion_timestamp.is_some() {
+    let outcome = if seen.leaving {
         // The garbage collector removes what the object owns; topics are Kafka's.
         deletion::release(&object, &context).await.map_err(PassError::from)
     } else {

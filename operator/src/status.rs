@@ -53,6 +53,8 @@ pub struct Observations {
     pub failure: Option<Failure>,
     /// Whether the user has asked the operator to keep its hands off.
     pub paused: bool,
+    /// Whether the object is being deleted.
+    pub leaving: bool,
 }
 
 /// Condition types.
@@ -552,6 +554,13 @@ fn scaling_active(seen: &Observations) -> State {
 fn ready(seen: &Observations, parts: [&State; 3]) -> State {
     if let Some(failure) = &seen.failure {
         return State::new(false, failure.reason, &failure.message);
+    }
+    if seen.leaving {
+        return State::new(
+            false,
+            "Deleting",
+            "the pods stop, and then the topics go whose deletionPolicy is Delete",
+        );
     }
     match parts.into_iter().find(|state| !state.holds()) {
         Some(state) => State::new(false, &state.reason, &state.message),
