@@ -90,6 +90,7 @@ fn healthy() -> Observations {
         }),
         failure: None,
         paused: false,
+        leaving: false,
     }
 }
 
