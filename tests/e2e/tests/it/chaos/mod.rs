@@ -97,18 +97,19 @@ async fn the_leader_of_two_operators_is_killed() {
             .await?;
             let outcome = survives(case, async || {
                 let leader = leader(case).await?;
-                let standing_by: Vec<String> = pods.list(&operators).await?.iter().map(ResourceExt::name_any).collect();
-                ensure!(standing_by.contains(&leader), "{leader} is none of {standing_by:?}");
+                let all = pods.list(&operators).await?;
+                let all: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
+                ensure!(all.contains(&leader), "{leader} is none of {all:?}");
                 pods.delete(&leader, &DeleteParams::default().grace_period(0)).await?;
                 let killed = Instant::now();
-                let next = eventually("the one that stood by leads", SOON, async || {
+                // The one that stood by, or the one in the killed one's place.
+                let next = eventually("another one leads", SOON, async || {
                     let next = self::leader(case).await?;
                     ensure!(next != leader, "{leader} still leads");
                     Ok(Some(next))
                 })
                 .await?;
-                ensure!(standing_by.contains(&next), "{next} did not stand by");
-                show(&format!("takeover after {:.1} s", killed.elapsed().as_secs_f64()));
+                show(&format!("{next} leads after {:.1} s", killed.elapsed().as_secs_f64()));
                 Ok(())
             })
             .await;
