@@ -21,6 +21,9 @@ use crate::scale::lag::Lag;
 use crate::validate::{Component, Consumer, InsightKind, Pipeline, Scaling};
 use trouble::Trouble;
 
+/// Most characters of the summary, which is a column of a table.
+const SUMMARY_LENGTH: usize = 160;
+
 /// A step of the pass that failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -572,13 +575,20 @@ fn ready(seen: &Observations, parts: [&State; 3]) -> State {
     }
 }
 
+/// The first words of a text that is too long for a column of a table.
+fn shortened(text: &str) -> String {
+    if text.chars().count() <= SUMMARY_LENGTH {
+        return text.to_owned();
+    }
+    let cut: String = text.chars().take(SUMMARY_LENGTH).collect();
+    let words = cut.rsplit_once(' ').map_or(cut.as_str(), |(words, _)| words);
+    format!("{words} …")
+}
+
 /// One line for `kubectl get`: what is wrong, or who is where on the ladder.
 fn summary(ready: &State, components: &[ComponentStatus], seen: &Observations) -> String {
     if !ready.holds() {
-        return format!("{}: {}", ready.reason, ready.message)
-            .chars()
-            .take(160)
-            .collect();
+        return shortened(&format!("{}: {}", ready.reason, ready.message));
     }
     let short = |component: &ComponentStatus| {
         let pods = match component.ready == component.wanted {
@@ -591,4 +601,18 @@ fn summary(ready: &State, components: &[ComponentStatus], seen: &Observations) -
         }
     };
     components.iter().map(short).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_ends_after_a_word() {
+        assert_eq!(shortened("short"), "short");
+        let long = "word ".repeat(60);
+        let short = shortened(&long);
+        assert!(short.ends_with("word …"), "{short}");
+        assert!(short.chars().count() <= SUMMARY_LENGTH + 2);
+    }
 }

@@ -183,3 +183,8 @@ fn port(protocol: &str, number: u16) -> NetworkPolicyPort {
         end_port: None,
     }
 }
+
+#[cfg(test)]
+mod evaluator;
+#[cfg(test)]
+mod tests;

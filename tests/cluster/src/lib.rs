@@ -24,6 +24,7 @@ mod control_plane;
 mod dns;
 mod firewall;
 mod kubectl;
+mod lock;
 mod machine;
 mod metrics_server;
 mod network;
@@ -33,14 +34,13 @@ mod scratch_image;
 mod teardown;
 
 use std::fmt::Write;
-use std::fs::{self, File, TryLockError};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 use host::progress::Progress;
 
 pub use binaries::{Binaries, prepare_kubernetes, prepare_metrics_server};
@@ -109,7 +109,7 @@ pub fn up(progress: &Progress) -> Result<Cluster> {
     requirements::check_privileges()?;
     let binaries = prepare_kubernetes(progress)?;
     requirements::check_programs()?;
-    let _lock = lock(progress)?;
+    let _lock = lock::take(progress)?;
     let blueprint = blueprint_for(&binaries, progress)?;
     Machine::remember()?;
     certificates::create(&blueprint)?;
@@ -142,7 +142,7 @@ pub fn down(progress: &Progress) -> Result<()> {
         return Ok(());
     }
     requirements::check_privileges()?;
-    let _lock = lock(progress)?;
+    let _lock = lock::take(progress)?;
     progress.run("taking the cluster down", |_| teardown::tear_down())
 }
 
@@ -186,19 +186,4 @@ fn blueprint_for(binaries: &Binaries, progress: &Progress) -> Result<Blueprint> 
     }
     requirements::check_no_other_kubernetes()?;
     Blueprint::draw(binaries)
-}
-
-/// Keeps two commands from starting and stopping the cluster at once. In the cache: the state folder goes at the end.
-fn lock(progress: &Progress) -> Result<File> {
-    let folder = host::cache::dir();
-    fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    let path = folder.join("cluster.lock");
-    let file = File::create(&path).with_context(|| format!("open {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => return Ok(file),
-        Err(TryLockError::WouldBlock) => progress.line("waiting for another command to finish with the cluster"),
-        Err(TryLockError::Error(error)) => return Err(error).with_context(|| format!("lock {}", path.display())),
-    }
-    file.lock().with_context(|| format!("lock {}", path.display()))?;
-    Ok(file)
 }

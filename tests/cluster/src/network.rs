@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::addresses::Addresses;
 use crate::firewall::{CHAIN_PREFIX, restore};
-use crate::machine;
+use crate::{lock, machine};
 
 /// The device that has the node's address. A bridge without ports, as kernels may lack dummy devices, but pods
 /// need bridges anyhow.
@@ -97,6 +97,7 @@ fn has_jump(table: &str, hook: &str, chain: &str) -> Result<bool> {
 fn ip(args: &[&str]) -> Result<()> {
     let output = Command::new("ip")
         .args(args)
+        .stdin(lock::share())
         .output()
         .context("run ip, of the package iproute2")?;
     if !output.status.success() {
@@ -114,7 +115,7 @@ pub(crate) fn feed(program: &str, args: &[&str], input: &str) -> Result<()> {
     let mut child = Command::new(program)
         .args(args)
         .stdin(Stdio::piped())
-        .stdout(Stdio::null())
+        .stdout(lock::share())
         .stderr(Stdio::piped())
         .spawn()
         .with_context(|| format!("run {program}"))?;
