@@ -6,6 +6,7 @@ mod pem;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
+use kafka_identity::{ClientCertificate, Login, Mechanism, Tls};
 use kube::{Api, Client, ResourceExt};
 use sha2::{Digest, Sha256};
 
@@ -14,8 +15,6 @@ use crate::api::spec::{
 };
 use crate::api::{SyncPipeline, SyncPipelineSpec};
 use crate::kafka::Connection;
-use crate::kafka::login::{Login, Mechanism};
-use crate::kafka::tls::{ClientCertificate, Tls};
 use crate::plan::SecretDigests;
 use crate::validate::{InvalidSpec, aws_region};
 

@@ -79,7 +79,7 @@ impl<C> Open<C> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::login::{Login, Mechanism};
+    use kafka_identity::{Login, Mechanism};
 
     fn with_password(password: &str) -> Connection {
         Connection {

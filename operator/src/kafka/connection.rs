@@ -4,15 +4,16 @@ use std::error::Error;
 use std::iter;
 use std::time::Duration;
 
+use kafka_identity::krafka::authentication;
+use kafka_identity::msk::TokenError;
+use kafka_identity::{Login, Tls};
 use krafka::Kafka;
 use krafka::admin::AdminClient;
-use krafka::auth::AuthConfig;
 use krafka::error::KrafkaError;
-use msk::TokenError;
 
-use super::login::Login;
+use super::login;
 use super::offsets::Ends;
-use super::tls::{self, Tls};
+use super::tls;
 
 /// How long one call to a cluster may take.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -123,8 +124,9 @@ impl Cluster {
             .request_timeout(CALL_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
             .metadata_max_age(Duration::from_secs(30));
-        if let Some(security) = connection.security() {
-            builder = builder.security(security);
+        // Plain text without a password is what the client does unasked.
+        if connection.login.is_some() || connection.tls.is_some() {
+            builder = builder.security(authentication(connection.login.as_ref(), connection.tls.as_ref()));
         }
         let connecting = tokio::time::timeout(2 * CALL_TIMEOUT, builder.connect());
         match connecting.await {
@@ -146,28 +148,13 @@ impl Cluster {
     }
 }
 
-impl Connection {
-    /// As the client takes it; nothing for plain text without a password.
-    fn security(&self) -> Option<AuthConfig> {
-        let tls = self.tls.as_ref().map(Tls::config);
-        let Some(login) = &self.login else {
-            return tls.map(AuthConfig::ssl);
-        };
-        let login = login.config();
-        Some(match tls {
-            Some(tls) => login.with_tls(tls),
-            None => login,
-        })
-    }
-}
-
 pub(super) fn classify(connection: &Connection, error: &KrafkaError) -> KafkaError {
     let bootstrap_servers = connection.bootstrap_servers.clone();
     if let (Some(tls), Some(failure)) = (&connection.tls, tls::failure(error)) {
         return KafkaError::KafkaTlsFailed {
             bootstrap_servers,
             problem: failure.to_string(),
-            advice: tls.advice(failure),
+            advice: tls::advice(tls, failure),
         };
     }
     if let Some(missing) = missing_token(error) {
@@ -181,7 +168,7 @@ pub(super) fn classify(connection: &Connection, error: &KrafkaError) -> KafkaErr
         (KrafkaError::Auth { .. }, login) => KafkaError::KafkaAuthenticationFailed {
             bootstrap_servers,
             problem,
-            advice: login.as_ref().map_or("check spec.kafka.security", Login::advice),
+            advice: login.as_ref().map_or("check spec.kafka.security", login::advice),
         },
         _ => KafkaError::KafkaUnreachable {
             bootstrap_servers,
@@ -199,8 +186,7 @@ fn missing_token(error: &KrafkaError) -> Option<&TokenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::login::Mechanism;
-    use krafka::auth::SecurityProtocol;
+    use kafka_identity::Mechanism;
 
     fn connection(mechanism: Option<Mechanism>, tls: Option<Tls>) -> Connection {
         Connection {
@@ -212,19 +198,6 @@ mod tests {
             }),
             tls,
         }
-    }
-
-    #[test]
-    fn password_and_encryption_make_the_protocol() {
-        let protocol = |sasl, tls| {
-            let security = connection(sasl, tls).security();
-            security.map(|security| security.security_protocol().clone())
-        };
-        let (scram, tls) = (Some(Mechanism::ScramSha512), Some(Tls::default()));
-        assert_eq!(protocol(None, None), None);
-        assert_eq!(protocol(scram, None), Some(SecurityProtocol::SaslPlaintext));
-        assert_eq!(protocol(None, tls.clone()), Some(SecurityProtocol::Ssl));
-        assert_eq!(protocol(scram, tls), Some(SecurityProtocol::SaslSsl));
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! The only place that talks to Kafka.
 //!
 //! - [`connection`]: where a cluster is and who we are there; [`clusters`]: one client for each, shared
-//! - [`login`]: passwords, and tokens for Amazon MSK
-//! - [`tls`]: certificates, and what a failed handshake means
+//! - `login`, `tls`: what a refused login and a failed handshake mean
 //! - [`topics`]: topics as planned → topics as they are; [`drift`]: what to change, decided without I/O
 //! - [`offsets`]: what the groups have read and what there is to read; `quiet`: which groups need not be asked;
 //!   `gather`: many pipelines' questions as one
@@ -14,10 +13,10 @@ pub mod clusters;
 pub mod connection;
 pub mod drift;
 mod gather;
-pub mod login;
+mod login;
 pub mod offsets;
 mod quiet;
-pub mod tls;
+mod tls;
 pub mod topics;
 
 pub use clusters::Clusters;

@@ -1,103 +1,55 @@
-//! TLS to the brokers: the material, and what a failed handshake means.
+//! What a failed TLS handshake means.
 
 use std::error::Error;
 use std::io;
+use std::iter;
 use std::sync::Arc;
-use std::{fmt, iter};
 
-use krafka::auth::TlsConfig;
+use kafka_identity::Tls;
 use rustls::{AlertDescription, CertificateError};
 
-/// What TLS needs beside the host name.
-#[derive(Clone, Default, PartialEq, Eq, Hash)]
-pub struct Tls {
-    /// Certificates of the authorities that may sign the brokers', in PEM; the public ones when absent.
-    pub authorities: Option<Arc<str>>,
-    /// Who we are to the brokers.
-    pub client: Option<ClientCertificate>,
-}
-
-/// A certificate with its private key, both in PEM.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct ClientCertificate {
-    /// The certificate, followed by those between it and the authority.
-    pub certificate: Arc<str>,
-    /// The private key.
-    pub key: Arc<str>,
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("authorities", &self.authorities.is_some())
-            .field("client", &self.client)
-            .finish()
-    }
-}
-
-impl fmt::Debug for ClientCertificate {
-    /// Without the key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCertificate").finish_non_exhaustive()
-    }
-}
-
-impl Tls {
-    /// As the client takes it. Without authorities it trusts the public ones, which are part of the binary.
-    pub(super) fn config(&self) -> TlsConfig {
-        let mut config = TlsConfig::new();
-        if let Some(authorities) = &self.authorities {
-            config = config.with_ca_cert_pem(authorities.as_bytes());
+/// What to check after `failure`, in words that follow a semicolon.
+pub(super) fn advice(tls: &Tls, failure: &rustls::Error) -> &'static str {
+    match failure {
+        rustls::Error::InvalidCertificate(problem) => advice_on_broker(tls, problem),
+        // The broker speaks last about the certificates: what it refuses is ours.
+        rustls::Error::AlertReceived(alert) if is_about_certificates(*alert) => match tls.client {
+            None => {
+                "the brokers ask for a client certificate: set spec.kafka.security.tls.clientCertSecretRef, or \
+                 use a listener that does not require one"
+            }
+            Some(_) => {
+                "the brokers refuse the client certificate: check the Secret of \
+                 spec.kafka.security.tls.clientCertSecretRef and the authorities that the brokers trust"
+            }
+        },
+        rustls::Error::InvalidMessage(_) => {
+            "what answers there does not speak TLS: check the port in spec.kafka.bootstrapServers and \
+             spec.kafka.security.protocol"
         }
-        if let Some(client) = &self.client {
-            config = config.with_client_cert_pem(client.certificate.as_bytes(), client.key.as_bytes().to_vec());
-        }
-        config
+        _ => "check spec.kafka.security.protocol and spec.kafka.security.tls",
     }
+}
 
-    /// What to check after `failure`, in words that follow a semicolon.
-    pub(super) fn advice(&self, failure: &rustls::Error) -> &'static str {
-        match failure {
-            rustls::Error::InvalidCertificate(problem) => self.advice_on_broker(problem),
-            // The broker speaks last about the certificates: what it refuses is ours.
-            rustls::Error::AlertReceived(alert) if is_about_certificates(*alert) => match self.client {
-                None => {
-                    "the brokers ask for a client certificate: set spec.kafka.security.tls.clientCertSecretRef, or \
-                     use a listener that does not require one"
-                }
-                Some(_) => {
-                    "the brokers refuse the client certificate: check the Secret of \
-                     spec.kafka.security.tls.clientCertSecretRef and the authorities that the brokers trust"
-                }
-            },
-            rustls::Error::InvalidMessage(_) => {
-                "what answers there does not speak TLS: check the port in spec.kafka.bootstrapServers and \
-                 spec.kafka.security.protocol"
-            }
-            _ => "check spec.kafka.security.protocol and spec.kafka.security.tls",
+fn advice_on_broker(tls: &Tls, problem: &CertificateError) -> &'static str {
+    match problem {
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "the brokers' certificate is for other host names: check spec.kafka.bootstrapServers and the brokers' \
+             advertised listeners"
         }
-    }
-
-    fn advice_on_broker(&self, problem: &CertificateError) -> &'static str {
-        match problem {
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
-                "the brokers' certificate is for other host names: check spec.kafka.bootstrapServers and the brokers' \
-                 advertised listeners"
-            }
-            CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-                "the brokers' certificate has expired: renew it"
-            }
-            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-                "the brokers' certificate is not valid yet: check the clocks"
-            }
-            _ if self.authorities.is_some() => {
-                "the brokers' certificate is not signed by an authority in the Secret of \
-                 spec.kafka.security.tls.caSecretRef: put the brokers' authority there"
-            }
-            _ => {
-                "the brokers' certificate is not signed by a public authority: set \
-                 spec.kafka.security.tls.caSecretRef to a Secret with the brokers' authority"
-            }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "the brokers' certificate has expired: renew it"
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "the brokers' certificate is not valid yet: check the clocks"
+        }
+        _ if tls.authorities.is_some() => {
+            "the brokers' certificate is not signed by an authority in the Secret of \
+             spec.kafka.security.tls.caSecretRef: put the brokers' authority there"
+        }
+        _ => {
+            "the brokers' certificate is not signed by a public authority: set \
+             spec.kafka.security.tls.caSecretRef to a Secret with the brokers' authority"
         }
     }
 }
@@ -136,6 +88,7 @@ pub(super) fn failure<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kafka_identity::ClientCertificate;
     use krafka::error::KrafkaError;
 
     fn of_broker(problem: CertificateError) -> rustls::Error {
@@ -207,14 +160,8 @@ mod tests {
             ),
         ];
         for (tls, failure, expected) in cases {
-            let advice = tls.advice(&failure);
+            let advice = advice(&tls, &failure);
             assert!(advice.contains(expected), "{failure:?}: {advice}");
         }
-    }
-
-    #[test]
-    fn the_key_is_never_shown() {
-        let shown = format!("{:?}", with_client());
-        assert!(!shown.contains("private"), "{shown}");
     }
 }

@@ -1,9 +1,9 @@
 //! Whether text is what TLS needs. Checked before any client or pod gets it, because those only say that it does
 //! not work.
 
+use kafka_identity::certificates::{self as pem, Problem};
 use rustls::RootCertStore;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::CertificateDer;
 use rustls::sign::CertifiedKey;
 
 /// Pods get the text in an environment variable, and Linux starts no process with one of 128 KiB or more.
@@ -35,7 +35,7 @@ pub(super) fn check_client(certificate: &str, key: &str) -> Result<(), ClientPro
     if key.len() > LONGEST {
         return Err(ClientProblem::Key(too_long()));
     }
-    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|_| {
+    let key = pem::read_key(key).map_err(|_| {
         let wanted = "holds no private key in PEM that can be read; an encrypted one must be decrypted first";
         ClientProblem::Key(wanted.to_owned())
     })?;
@@ -58,13 +58,10 @@ fn certificates(text: &str) -> Result<Vec<CertificateDer<'static>>, String> {
     if text.len() > LONGEST {
         return Err(too_long());
     }
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match certificates {
-        Ok(certificates) if certificates.is_empty() => Err("holds no certificate in PEM".to_owned()),
-        Ok(certificates) => Ok(certificates),
-        // What the parser says may quote the text, which may be anything.
-        Err(_) => Err("holds a certificate whose PEM is broken".to_owned()),
-    }
+    pem::read(text).map_err(|problem| match problem {
+        Problem::None => "holds no certificate in PEM".to_owned(),
+        Problem::Broken => "holds a certificate whose PEM is broken".to_owned(),
+    })
 }
 
 fn too_long() -> String {

@@ -16,7 +16,9 @@ pub(crate) fn aws_region(kafka: &Kafka) -> Result<Option<String>, InvalidSpec> {
         return Ok(Some(written.clone()));
     }
     let servers = kafka.bootstrap_servers.iter();
-    let told: BTreeSet<&str> = servers.filter_map(|server| msk::region::of_server(server)).collect();
+    let told: BTreeSet<&str> = servers
+        .filter_map(|server| kafka_identity::msk::region::of_server(server))
+        .collect();
     let problem = match told.len() {
         0 => "is needed with AWS_MSK_IAM: no name in spec.kafka.bootstrapServers tells the region",
         1 => return Ok(told.first().map(|region| (*region).to_owned())),

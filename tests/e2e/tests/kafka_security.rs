@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use contract::env;
+use kafka_identity::{ClientCertificate, Login, Mechanism, Tls};
 use operator::api::spec::SecurityProtocol;
-use operator::kafka::login::{Login, Mechanism};
-use operator::kafka::tls::{ClientCertificate, Tls};
 use operator::kafka::{Clusters, Connection};
 use rdkafka::producer::{FutureProducer, Producer};
 use runtime::env::Env;

@@ -3,19 +3,16 @@
 
 use crate::topic::{Topic, Topics};
 use contract::{Source, env};
+use kafka_identity::krafka::authentication;
 use krafka::{
     Kafka,
     admin::{DescribeClusterOptions, DescribeTopicsOptions},
-    auth::{AuthConfig, OAuthBearerToken, TlsConfig},
+    auth::AuthConfig,
     error::{ErrorCode, KrafkaError},
 };
-use msk::Signer;
 use runtime::{
     env::{Env, EnvError},
-    kafka::{
-        Security,
-        security::{Mechanism, Sasl},
-    },
+    kafka::Security,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::timeout;
@@ -70,9 +67,10 @@ pub struct TopicIds {
 impl TopicIds {
     /// A reader of the ids of `topics`, with the Kafka settings of the environment.
     pub fn new(environment: &Env, topics: Vec<(String, Source)>) -> Result<TopicIds, EnvError> {
+        let security = Security::from_env(environment)?;
         Ok(TopicIds {
             brokers: environment.required_list(env::KAFKA_BROKER_ENDPOINT)?.join(","),
-            security: authentication(Security::from_env(environment)?),
+            security: authentication(security.login.as_ref(), security.tls.as_ref()),
             topics,
         })
     }
@@ -150,85 +148,5 @@ impl TopicIds {
             brokers: self.brokers.clone(),
             reason,
         }
-    }
-}
-
-/// What the environment says, as krafka takes it. Without authorities it trusts the public ones, too.
-fn authentication(security: Security) -> AuthConfig {
-    let tls = security.tls.map(|tls| {
-        let mut config = TlsConfig::new();
-        if let Some(authorities) = tls.authorities {
-            config = config.with_ca_cert_pem(authorities);
-        }
-        if let Some(client) = tls.client {
-            config = config.with_client_cert_pem(client.certificate, client.key.into_bytes());
-        }
-        config
-    });
-    let base = match security.sasl {
-        None => AuthConfig::plaintext(),
-        Some(Sasl::Password {
-            mechanism,
-            username,
-            password,
-        }) => match mechanism {
-            Mechanism::Plain => AuthConfig::sasl_plain(username, password),
-            Mechanism::ScramSha256 => AuthConfig::sasl_scram_sha256(username, password),
-            Mechanism::ScramSha512 => AuthConfig::sasl_scram_sha512(username, password),
-        },
-        Some(Sasl::AwsMskIam { region }) => by_token(Signer::new(&region)),
-    };
-    match tls {
-        Some(tls) => base.with_tls(tls),
-        None => base,
-    }
-}
-
-/// The client asks for a token at each connection, and keeps it until it ends.
-fn by_token(signer: Signer) -> AuthConfig {
-    AuthConfig::sasl_oauthbearer_provider(move || {
-        let signer = signer.clone();
-        async move {
-            let token = signer.token().await;
-            let token = token.map_err(|error| KrafkaError::auth(error.to_string()))?;
-            Ok(OAuthBearerToken::new(token.value.as_str()).with_lifetime_ms(token.ends_millis()))
-        }
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use krafka::auth::{SaslMechanism, SecurityProtocol};
-
-    #[test]
-    fn the_protocol_is_the_one_of_the_environment() {
-        let cases = [
-            ("PLAINTEXT", SecurityProtocol::Plaintext),
-            ("SSL", SecurityProtocol::Ssl),
-            ("SASL_PLAINTEXT", SecurityProtocol::SaslPlaintext),
-            ("SASL_SSL", SecurityProtocol::SaslSsl),
-        ];
-        for (name, expected) in cases {
-            let environment = Env::from_pairs([
-                (env::KAFKA_SECURITY_PROTOCOL, name),
-                (env::KAFKA_SASL_MECHANISM, "SCRAM-SHA-512"),
-                (env::KAFKA_USERNAME, "user"),
-                (env::KAFKA_PASSWORD, "password"),
-            ]);
-            let security = Security::from_env(&environment).unwrap();
-            assert_eq!(authentication(security).security_protocol(), &expected);
-        }
-    }
-    #[test]
-    fn a_role_is_a_token_on_the_wire() {
-        let environment = Env::from_pairs([
-            (env::KAFKA_SECURITY_PROTOCOL, "SASL_SSL"),
-            (env::KAFKA_SASL_MECHANISM, "AWS_MSK_IAM"),
-            (env::KAFKA_AWS_REGION, "eu-central-1"),
-        ]);
-        let security = authentication(Security::from_env(&environment).unwrap());
-        assert_eq!(security.security_protocol(), &SecurityProtocol::SaslSsl);
-        assert_eq!(security.sasl_mechanism(), Some(&SaslMechanism::OAuthBearer));
     }
 }

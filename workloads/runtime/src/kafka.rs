@@ -1,6 +1,5 @@
 //! Settings of a Kafka client for the brokers that the environment names.
 
-mod public_authorities;
 pub mod security;
 pub mod tokens;
 

@@ -1,11 +1,9 @@
 //! How to talk to the brokers, as the environment says: for every Kafka client of a workload.
 
-use super::public_authorities;
 use crate::env::{Env, EnvError};
 use contract::env;
+use kafka_identity::{ClientCertificate, Login, Mechanism, Tls, certificates, public_authorities};
 use rdkafka::ClientConfig;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use std::fmt;
 
 /// Encryption and identity; neither for plain text.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -13,94 +11,14 @@ pub struct Security {
     /// Certificates; absent without encryption.
     pub tls: Option<Tls>,
     /// Who this workload is; absent where the brokers do not ask.
-    pub sasl: Option<Sasl>,
-}
-
-/// What TLS needs beside the host name.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Certificates of the authorities that may sign the brokers', in PEM; the public ones when absent.
-    pub authorities: Option<String>,
-    /// Who this workload is to the brokers.
-    pub client: Option<ClientCertificate>,
-}
-
-/// A certificate with its private key, both in PEM.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ClientCertificate {
-    /// The certificate, followed by those between it and the authority.
-    pub certificate: String,
-    /// The private key.
-    pub key: String,
-}
-
-/// Who this workload is.
-#[derive(Clone, PartialEq, Eq)]
-pub enum Sasl {
-    /// By password.
-    Password {
-        /// How it is proved.
-        mechanism: Mechanism,
-        /// User name.
-        username: String,
-        /// Password.
-        password: String,
-    },
-    /// By the role that AWS gives this pod, to Amazon MSK.
-    AwsMskIam {
-        /// Region of the brokers.
-        region: String,
-    },
-}
-
-/// How a password is proved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mechanism {
-    /// The password itself.
-    Plain,
-    /// Challenge and response with SHA-256.
-    ScramSha256,
-    /// Challenge and response with SHA-512.
-    ScramSha512,
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls")
-            .field("authorities", &self.authorities.is_some())
-            .field("client", &self.client)
-            .finish()
-    }
-}
-
-impl fmt::Debug for ClientCertificate {
-    /// Without the key.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ClientCertificate").finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Sasl {
-    /// Without the password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Sasl::Password {
-                mechanism, username, ..
-            } => f
-                .debug_struct("Password")
-                .field("mechanism", mechanism)
-                .field("username", username)
-                .finish_non_exhaustive(),
-            Sasl::AwsMskIam { region } => f.debug_struct("AwsMskIam").field("region", region).finish(),
-        }
-    }
+    pub login: Option<Login>,
 }
 
 impl Security {
     /// Reads the environment; the error names the variable.
     pub fn from_env(env: &Env) -> Result<Security, EnvError> {
         let protocol = env.optional(env::KAFKA_SECURITY_PROTOCOL);
-        let (encrypted, with_sasl) = match protocol.as_deref() {
+        let (encrypted, with_login) = match protocol.as_deref() {
             None | Some("PLAINTEXT") => (false, false),
             Some("SSL") => (true, false),
             Some("SASL_PLAINTEXT") => (false, true),
@@ -111,11 +29,11 @@ impl Security {
             }
         };
         let security = Security {
-            tls: encrypted.then(|| Tls::from_env(env)).transpose()?,
-            sasl: with_sasl.then(|| Sasl::from_env(env)).transpose()?,
+            tls: encrypted.then(|| tls_from(env)).transpose()?,
+            login: with_login.then(|| login_from(env)).transpose()?,
         };
-        match &security.sasl {
-            Some(Sasl::AwsMskIam { .. }) if !encrypted => {
+        match &security.login {
+            Some(Login::AwsMskIam { .. }) if !encrypted => {
                 Err(wrong(env::KAFKA_SECURITY_PROTOCOL, "must be SASL_SSL with AWS_MSK_IAM"))
             }
             _ => Ok(security),
@@ -123,7 +41,7 @@ impl Security {
     }
 
     pub(super) fn set(&self, config: &mut ClientConfig) {
-        let protocol = match (&self.tls, &self.sasl) {
+        let protocol = match (&self.tls, &self.login) {
             (None, None) => "plaintext",
             (Some(_), None) => "ssl",
             (None, Some(_)) => "sasl_plaintext",
@@ -131,10 +49,10 @@ impl Security {
         };
         config.set("security.protocol", protocol);
         if let Some(tls) = &self.tls {
-            tls.set(config);
+            set_tls(tls, config);
         }
-        match &self.sasl {
-            Some(Sasl::Password {
+        match &self.login {
+            Some(Login::Password {
                 mechanism,
                 username,
                 password,
@@ -143,93 +61,76 @@ impl Security {
                 .set("sasl.username", username)
                 .set("sasl.password", password),
             // The client then calls its context for tokens.
-            Some(Sasl::AwsMskIam { .. }) => config.set("sasl.mechanism", "OAUTHBEARER"),
+            Some(Login::AwsMskIam { .. }) => config.set("sasl.mechanism", "OAUTHBEARER"),
             None => config,
         };
     }
 }
 
-impl Tls {
-    fn from_env(env: &Env) -> Result<Tls, EnvError> {
-        let authorities = env.optional(env::KAFKA_SSL_CA_PEM);
-        if let Some(authorities) = &authorities {
-            check_certificates(env::KAFKA_SSL_CA_PEM, authorities)?;
-        }
-        let (certificate, key) = (env::KAFKA_SSL_CERTIFICATE_PEM, env::KAFKA_SSL_KEY_PEM);
-        let has_client = [certificate, key].iter().any(|name| env.optional(name).is_some());
-        let client = has_client.then(|| ClientCertificate::from_env(env)).transpose()?;
-        Ok(Tls { authorities, client })
+fn tls_from(env: &Env) -> Result<Tls, EnvError> {
+    let authorities = env.optional(env::KAFKA_SSL_CA_PEM);
+    if let Some(authorities) = &authorities {
+        check_certificates(env::KAFKA_SSL_CA_PEM, authorities)?;
     }
+    let (certificate, key) = (env::KAFKA_SSL_CERTIFICATE_PEM, env::KAFKA_SSL_KEY_PEM);
+    let has_client = [certificate, key].iter().any(|name| env.optional(name).is_some());
+    Ok(Tls {
+        authorities: authorities.map(Into::into),
+        client: has_client.then(|| client_from(env)).transpose()?,
+    })
+}
 
-    fn set(&self, config: &mut ClientConfig) {
-        // An image of one binary has no certificates of its own for the library to find.
-        let authorities = match &self.authorities {
-            Some(authorities) => authorities,
-            None => public_authorities::pem(),
-        };
+fn client_from(env: &Env) -> Result<ClientCertificate, EnvError> {
+    let certificate = env.required(env::KAFKA_SSL_CERTIFICATE_PEM)?;
+    check_certificates(env::KAFKA_SSL_CERTIFICATE_PEM, &certificate)?;
+    let key = env.required(env::KAFKA_SSL_KEY_PEM)?;
+    certificates::read_key(&key)
+        .map_err(|_| wrong(env::KAFKA_SSL_KEY_PEM, "must hold a private key in PEM, not encrypted"))?;
+    Ok(ClientCertificate {
+        certificate: certificate.into(),
+        key: key.into(),
+    })
+}
+
+fn login_from(env: &Env) -> Result<Login, EnvError> {
+    let mechanism = match env.required(env::KAFKA_SASL_MECHANISM)?.as_str() {
+        "PLAIN" => Mechanism::Plain,
+        "SCRAM-SHA-256" => Mechanism::ScramSha256,
+        "SCRAM-SHA-512" => Mechanism::ScramSha512,
+        "AWS_MSK_IAM" => {
+            return Ok(Login::AwsMskIam {
+                region: env.required(env::KAFKA_AWS_REGION)?,
+            });
+        }
+        _ => {
+            let problem = "must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM";
+            return Err(wrong(env::KAFKA_SASL_MECHANISM, problem));
+        }
+    };
+    Ok(Login::Password {
+        mechanism,
+        username: env.required(env::KAFKA_USERNAME)?,
+        password: env.required(env::KAFKA_PASSWORD)?,
+    })
+}
+
+fn set_tls(tls: &Tls, config: &mut ClientConfig) {
+    // An image of one binary has no certificates of its own for the library to find.
+    let authorities = tls.authorities.as_deref();
+    config
+        .set("ssl.ca.pem", authorities.unwrap_or_else(|| public_authorities::pem()))
+        .set("ssl.endpoint.identification.algorithm", "https");
+    if let Some(client) = &tls.client {
         config
-            .set("ssl.ca.pem", authorities)
-            .set("ssl.endpoint.identification.algorithm", "https");
-        if let Some(client) = &self.client {
-            config
-                .set("ssl.certificate.pem", &client.certificate)
-                .set("ssl.key.pem", &client.key);
-        }
-    }
-}
-
-impl ClientCertificate {
-    fn from_env(env: &Env) -> Result<ClientCertificate, EnvError> {
-        let certificate = env.required(env::KAFKA_SSL_CERTIFICATE_PEM)?;
-        check_certificates(env::KAFKA_SSL_CERTIFICATE_PEM, &certificate)?;
-        let key = env.required(env::KAFKA_SSL_KEY_PEM)?;
-        PrivateKeyDer::from_pem_slice(key.as_bytes())
-            .map_err(|_| wrong(env::KAFKA_SSL_KEY_PEM, "must hold a private key in PEM, not encrypted"))?;
-        Ok(ClientCertificate { certificate, key })
-    }
-}
-
-impl Sasl {
-    fn from_env(env: &Env) -> Result<Sasl, EnvError> {
-        let mechanism = match env.required(env::KAFKA_SASL_MECHANISM)?.as_str() {
-            "PLAIN" => Mechanism::Plain,
-            "SCRAM-SHA-256" => Mechanism::ScramSha256,
-            "SCRAM-SHA-512" => Mechanism::ScramSha512,
-            "AWS_MSK_IAM" => {
-                return Ok(Sasl::AwsMskIam {
-                    region: env.required(env::KAFKA_AWS_REGION)?,
-                });
-            }
-            _ => {
-                let problem = "must be PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or AWS_MSK_IAM";
-                return Err(wrong(env::KAFKA_SASL_MECHANISM, problem));
-            }
-        };
-        Ok(Sasl::Password {
-            mechanism,
-            username: env.required(env::KAFKA_USERNAME)?,
-            password: env.required(env::KAFKA_PASSWORD)?,
-        })
-    }
-}
-
-impl Mechanism {
-    /// The name in the environment and in Kafka clients' settings.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Mechanism::Plain => "PLAIN",
-            Mechanism::ScramSha256 => "SCRAM-SHA-256",
-            Mechanism::ScramSha512 => "SCRAM-SHA-512",
-        }
+            .set("ssl.certificate.pem", &*client.certificate)
+            .set("ssl.key.pem", &*client.key);
     }
 }
 
 fn check_certificates(name: &str, text: &str) -> Result<(), EnvError> {
-    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match certificates {
-        Ok(certificates) if !certificates.is_empty() => Ok(()),
-        _ => Err(wrong(name, "must hold certificates in PEM")),
-    }
+    certificates::read(text)
+        .map(drop)
+        .map_err(|_| wrong(name, "must hold certificates in PEM"))
 }
 
 fn wrong(name: &str, problem: &str) -> EnvError {

@@ -1,9 +1,10 @@
 //! Tokens for librdkafka, which asks for them in the middle of a poll and waits for the answer.
 
-use super::{Security, security::Sasl};
+use super::Security;
 use crate::env::{Env, EnvError};
 use contract::env;
-use msk::{Signer, Token, TokenError};
+use kafka_identity::Login;
+use kafka_identity::msk::{Signer, Token, TokenError};
 use rdkafka::client::OAuthToken;
 use std::{
     error::Error,
@@ -60,8 +61,8 @@ impl fmt::Debug for Tokens {
 impl Tokens {
     /// Of the region that the environment names; none where it names another way. Starts nothing yet.
     pub fn from_env(env: &Env) -> Result<Tokens, EnvError> {
-        Ok(match Security::from_env(env)?.sasl {
-            Some(Sasl::AwsMskIam { region }) => Tokens::signed_by(Signer::new(&region)),
+        Ok(match Security::from_env(env)?.login {
+            Some(Login::AwsMskIam { region }) => Tokens::signed_by(Signer::new(&region)),
             _ => Tokens::default(),
         })
     }

@@ -5,7 +5,7 @@ use pem::{EncodeConfig, LineEnding, Pem};
 use std::sync::LazyLock;
 
 /// All of them in PEM.
-pub(super) fn pem() -> &'static str {
+pub fn pem() -> &'static str {
     static PEM: LazyLock<String> = LazyLock::new(|| {
         let certificates: Vec<Pem> = webpki_root_certs::TLS_SERVER_ROOT_CERTS
             .iter()
@@ -18,12 +18,17 @@ pub(super) fn pem() -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use rustls::pki_types::{CertificateDer, pem::PemObject};
+    use crate::certificates;
+    use rustls::RootCertStore;
 
+    /// A client would panic at its first connection over one that cannot be.
     #[test]
-    fn the_text_holds_every_authority() {
-        let read: Result<Vec<CertificateDer<'_>>, _> =
-            CertificateDer::pem_slice_iter(super::pem().as_bytes()).collect();
-        assert_eq!(read.unwrap(), webpki_root_certs::TLS_SERVER_ROOT_CERTS);
+    fn the_text_holds_every_authority_and_each_can_be_trusted() {
+        let read = certificates::read(super::pem()).unwrap();
+        assert_eq!(read, webpki_root_certs::TLS_SERVER_ROOT_CERTS);
+        let mut store = RootCertStore::empty();
+        for certificate in read {
+            store.add(certificate).unwrap();
+        }
     }
 }

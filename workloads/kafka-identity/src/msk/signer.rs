@@ -11,8 +11,8 @@ use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvid
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::chain;
-use crate::token::{self, SigningError, Token};
+use super::chain;
+use super::token::{self, SigningError, Token};
 
 /// Longest wait for credentials: less than any Kafka client waits for a token.
 const PATIENCE: Duration = Duration::from_secs(4);
