@@ -1,6 +1,7 @@
 //! What the variables of a component's own refer to: a change of it rolls that component's pods.
 
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::{Api, Client, ResourceExt};
@@ -24,19 +25,23 @@ pub(super) async fn digests(
     namespace: &str,
     spec: &SyncPipelineSpec,
 ) -> Result<BTreeMap<String, String>, (String, kube::Error)> {
-    let mut versions = BTreeMap::<String, Vec<String>>::new();
+    // Many variables may refer to one object, which is asked about once.
+    let mut versions = BTreeMap::<(Kind, &str), String>::new();
+    let mut told = BTreeMap::<&str, BTreeSet<String>>::new();
     for (component, kind, name) in references(spec) {
-        let version = version(client, namespace, kind, name)
-            .await
-            .map_err(|source| (format!("{kind:?} {name}"), source))?;
-        versions
-            .entry(component.to_owned())
-            .or_default()
-            .push(format!("{kind:?} {name} {version}"));
+        let version = match versions.entry((kind, name)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let version = version(client, namespace, kind, name).await;
+                unknown.insert(version.map_err(|source| (format!("{kind:?} {name}"), source))?)
+            }
+        };
+        let told = told.entry(component).or_default();
+        told.insert(format!("{kind:?} {name} {version}"));
     }
-    Ok(versions
+    Ok(told
         .into_iter()
-        .map(|(component, versions)| (component, digest(versions.iter().map(String::as_str))))
+        .map(|(component, told)| (component.to_owned(), digest(told.iter().map(String::as_str))))
         .collect())
 }
 
