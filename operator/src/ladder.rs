@@ -19,6 +19,15 @@ impl Bounds {
     pub const fn is_off(self) -> bool {
         self.max == 0
     }
+
+    /// The same bounds where no more than `cap` can be made use of.
+    #[must_use]
+    pub fn at_most(self, cap: i32) -> Bounds {
+        Bounds {
+            min: self.min.min(cap),
+            max: self.max.min(cap),
+        }
+    }
 }
 
 /// Bounds in the columns of a row; a column that is not there gives no bounds.

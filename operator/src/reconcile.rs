@@ -25,7 +25,7 @@ use crate::objects::Objects;
 use crate::plan::{Plan, Settings, plan};
 use crate::report::Reporter;
 use crate::resolve::{ResolveError, resolve};
-use crate::scale::follow::Followers;
+use crate::scale::followers::Followers;
 use crate::scale::target;
 use crate::status::{Failure, Observations};
 use crate::topics::{self, TopicsError};

@@ -17,8 +17,8 @@ use crate::kafka::drift::Change;
 use crate::kafka::topics::ObservedTopics;
 use crate::metrics::Metrics;
 use crate::plan::naming;
-use crate::scale::follow::Followers;
-use crate::status::{self, Observations, condition};
+use crate::scale::followers::Followers;
+use crate::status::{self, Observations, condition, trouble};
 
 /// Event notes may have 1 kB.
 const NOTE_LENGTH: usize = 1000;
@@ -57,7 +57,8 @@ impl Reporter {
         if seen.is_short_of_pods() {
             let selector = naming::selector_of(&object.name_any());
             let api: Api<Pod> = Api::namespaced(self.client.clone(), &namespace);
-            seen.pods = api.list(&ListParams::default().labels(&selector)).await?.items;
+            let pods = api.list(&ListParams::default().labels(&selector)).await?.items;
+            seen.troubles = trouble::by_component(&pods);
         }
         seen.lag = followers.snapshot(&uid);
         Ok(())

@@ -30,7 +30,7 @@ use crate::objects::Objects;
 use crate::plan::Settings;
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
-use crate::scale::follow::{Followers, Shared};
+use crate::scale::followers::{Followers, Shared};
 use crate::scope::Scope;
 use crate::watching::{self, Watched};
 use crate::{api_client, fault, http, resolve, topics};

@@ -11,8 +11,8 @@ use operator::kafka::drift::Difference;
 use operator::kafka::topics::{ObservedTopic, ObservedTopics};
 use operator::ladder::Bounds;
 use operator::scale::decide::{Decision, Reason};
-use operator::scale::follow::{Change, Seen, Snapshot};
 use operator::scale::lag::Lag;
+use operator::scale::seen::{Change, Seen, Snapshot};
 use operator::status::{Failure, Observations, status};
 use operator::{manifest, validate};
 
@@ -79,7 +79,7 @@ fn healthy() -> Observations {
             ("mobileforge-events".into(), deployment(1, 1)),
             ("mobileforge-common".into(), deployment(1, 1)),
         ]),
-        pods: vec![],
+        troubles: BTreeMap::new(),
         lag: Some(Snapshot {
             readers: BTreeMap::from([
                 ("sms".into(), seen(4)),

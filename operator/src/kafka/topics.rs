@@ -11,6 +11,7 @@ use krafka::error::{ErrorCode, KrafkaError};
 use super::connection::{CALL_TIMEOUT, Cluster, KafkaError};
 use super::drift::{Change, Difference, Found, copies, repair, settings};
 use crate::api::spec::Environment;
+use crate::ladder::Bounds;
 use crate::ownership::{Owned, TopicRecord};
 use crate::validate::Topic;
 
@@ -40,6 +41,21 @@ pub struct ObservedTopics {
     pub brokers: i32,
     /// The topics, in the plan's order.
     pub topics: Vec<ObservedTopic>,
+}
+
+impl ObservedTopics {
+    /// The bounds that a reader of these topics can make use of: more readers than partitions of the largest would
+    /// stand idle. Where none of them exists yet, those that were asked for.
+    pub fn possible(&self, bounds: Bounds, read: &[String]) -> Bounds {
+        let read = self
+            .topics
+            .iter()
+            .filter(|topic| topic.partitions > 0 && read.contains(&topic.name));
+        match read.map(|topic| topic.partitions).max() {
+            Some(partitions) => bounds.at_most(partitions),
+            None => bounds,
+        }
+    }
 }
 
 /// The cluster itself.

@@ -27,7 +27,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Serialize;
 
 use crate::api::spec::ServiceSettings;
-use crate::validate::{Component, InsightKind, Pipeline, Topic};
+use crate::validate::{Component, Pipeline, Topic};
 use naming::Naming;
 
 /// What the plan needs to know beside the pipeline.
@@ -102,10 +102,7 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
     }
     for insight in &pipeline.insights {
         let component = &insight.component;
-        let kind = match insight.kind {
-            InsightKind::Api => naming::INSIGHTS,
-            InsightKind::SmsExtraction => naming::SMS_EXTRACTION,
-        };
+        let kind = naming::of_insight(insight.kind);
         let name = Naming::new(pipeline, kind, &component.name, owner);
         plan.add_common(&name, pipeline, component, network::of_insight(pipeline, insight));
         plan.deployments

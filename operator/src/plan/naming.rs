@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta, OwnerReference};
 
-use crate::validate::Pipeline;
+use crate::validate::{InsightKind, Pipeline};
 
 /// Kind of component that takes records over HTTP.
 pub const PRODUCER: &str = "producer";
@@ -14,6 +14,14 @@ pub const CONSUMER: &str = "consumer";
 pub const INSIGHTS: &str = "insights";
 /// Kind of component that the Insights API asks about messages.
 pub const SMS_EXTRACTION: &str = "smsExtraction";
+
+/// Kind of an insights component.
+pub const fn of_insight(insight: InsightKind) -> &'static str {
+    match insight {
+        InsightKind::Api => INSIGHTS,
+        InsightKind::SmsExtraction => SMS_EXTRACTION,
+    }
+}
 
 /// Label with the pipeline's name, on everything the operator makes.
 pub const PIPELINE_LABEL: &str = "syncpipeline.dev/pipeline";

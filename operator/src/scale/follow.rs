@@ -4,33 +4,30 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chrono::{DateTime, Utc};
+use chrono::Utc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ObjectReference;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::events::{Event, EventType};
 use kube::runtime::reflector::ObjectRef;
-use kube::{Api, Client};
 use serde_json::json;
-use tokio::sync::{broadcast, watch};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::decide::{Decision, Memory, Observation, Policy, Reason, decide};
+use super::decide::{Decision, Memory, Observation, Reason, decide};
+use super::followers::Shared;
 use super::lag::{self, Lag};
 use super::manual;
+use super::seen::{Change, Seen, Snapshot};
+use super::target::{READ_INTERVAL, Reader, Target};
 use super::window::Window;
 use crate::api::SyncPipeline;
-use crate::deployments::Deployments;
-use crate::kafka::offsets::{Company, Kept, Reading, Subject};
-use crate::kafka::{Clusters, Connection, KafkaError};
-use crate::metrics::Metrics;
+use crate::kafka::KafkaError;
+use crate::kafka::offsets::{Company, Kept, Reading};
 
 /// Field manager of the replicas of Kafka readers.
 pub const FIELD_MANAGER: &str = "syncpipeline-scaler";
-/// How often offsets are read where somebody is scaled by them.
-const READ_INTERVAL: Duration = Duration::from_millis(250);
-/// How often they are read where the lag is only shown.
-const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How often groups are asked whether they rebalance.
 const GROUP_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a changed lag may lead to a new status.
@@ -39,182 +36,6 @@ const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 const PATCH_ECHO: Duration = Duration::from_secs(5);
 /// Longest wait between attempts at a cluster that does not answer.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-
-/// What one follower follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// How to reach Kafka.
-    pub connection: Connection,
-    /// Partitions and groups.
-    pub subject: Subject,
-    /// Readers that are scaled by lag.
-    pub readers: Vec<Reader>,
-}
-
-impl Target {
-    /// Whether some reader is scaled.
-    pub fn scales(&self) -> bool {
-        self.readers.iter().any(|reader| reader.policy.is_some())
-    }
-
-    /// How often it is read.
-    fn interval(&self) -> Duration {
-        if self.scales() { READ_INTERVAL } else { SHOW_INTERVAL }
-    }
-}
-
-/// One reader.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reader {
-    /// Name of the component.
-    pub component: String,
-    /// Name of its Deployment.
-    pub deployment: String,
-    /// Its group.
-    pub group: String,
-    /// Topics it reads.
-    pub topics: Vec<String>,
-    /// Longest time between two of its commits.
-    pub commit_interval: Duration,
-    /// How it is scaled; absent for one whose replicas are left alone and only its lag is shown.
-    pub policy: Option<Policy>,
-}
-
-/// What a follower sees of one reader.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Seen {
-    /// Lag of the topic furthest behind, lowest within one commit interval.
-    pub lag: Lag,
-    /// Lag over all topics of the reader.
-    pub total: Lag,
-    /// The last decision.
-    pub decision: Option<Decision>,
-    /// The last decision that changed the replicas.
-    pub changed: Option<Change>,
-}
-
-/// A change of replicas.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Change {
-    /// When it was made.
-    pub time: DateTime<Utc>,
-    /// Replicas before.
-    pub from: i32,
-    /// Replicas after.
-    pub to: i32,
-    /// Why, for machines.
-    pub reason: Reason,
-    /// Why, for people.
-    pub message: String,
-}
-
-/// What a follower sees.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Snapshot {
-    /// Readers by component.
-    pub readers: BTreeMap<String, Seen>,
-    /// Why offsets could not be read at the last attempt.
-    pub problem: Option<KafkaError>,
-}
-
-/// What all followers share.
-pub struct Shared {
-    /// Client of the API server.
-    pub client: Client,
-    /// Connections to Kafka.
-    pub clusters: Arc<Clusters>,
-    /// The Deployments that the operator made.
-    pub deployments: Deployments,
-    /// Where Events go.
-    pub recorder: Recorder,
-    /// The operator's metrics.
-    pub metrics: Metrics,
-    /// Asks for a reconcile, which writes the status.
-    pub nudge: broadcast::Sender<ObjectRef<SyncPipeline>>,
-    /// The moment from which all followers count their turns.
-    pub epoch: Instant,
-}
-
-struct Running {
-    target: watch::Sender<Target>,
-    snapshot: Arc<Mutex<Snapshot>>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// The followers of all pipelines.
-pub struct Followers {
-    shared: Arc<Shared>,
-    running: Mutex<HashMap<String, Running>>,
-}
-
-impl Followers {
-    /// No followers yet.
-    pub fn new(shared: Shared) -> Followers {
-        Followers {
-            shared: Arc::new(shared),
-            running: Mutex::default(),
-        }
-    }
-
-    /// Follows `target` for the pipeline with this uid, from now on.
-    pub fn follow(&self, uid: &str, object: ObjectRef<SyncPipeline>, reference: ObjectReference, target: Target) {
-        let Ok(mut running) = self.running.lock() else { return };
-        if let Some(follower) = running.get(uid)
-            && !follower.task.is_finished()
-        {
-            follower.target.send_if_modified(|present| {
-                let changed = *present != target;
-                *present = target;
-                changed
-            });
-            return;
-        }
-        let (sender, receiver) = watch::channel(target);
-        let snapshot = Arc::new(Mutex::new(Snapshot::default()));
-        let follower = Follower {
-            shared: self.shared.clone(),
-            object,
-            reference,
-            target: receiver,
-            snapshot: snapshot.clone(),
-            kept: Kept::default(),
-            readers: HashMap::new(),
-            rebalancing: HashMap::new(),
-            epoch: Instant::now(),
-            told: None,
-            shown: BTreeSet::new(),
-        };
-        let task = tokio::spawn(follower.run());
-        running.insert(
-            uid.to_owned(),
-            Running {
-                target: sender,
-                snapshot,
-                task,
-            },
-        );
-    }
-
-    /// Stops following pipelines whose uid is not in `alive`.
-    pub fn retain(&self, alive: &BTreeSet<String>) {
-        if let Ok(mut running) = self.running.lock() {
-            running.retain(|uid, _| alive.contains(uid));
-        }
-    }
-
-    /// What is seen of the pipeline with this uid.
-    pub fn snapshot(&self, uid: &str) -> Option<Snapshot> {
-        let running = self.running.lock().ok()?;
-        let snapshot = running.get(uid)?.snapshot.lock().ok()?.clone();
-        Some(snapshot)
-    }
-}
 
 /// State of one reader between two readings.
 #[derive(Default)]
@@ -231,7 +52,8 @@ struct ReaderState {
 /// What a status shows of each reader, as far as it changes by itself.
 type Told = BTreeMap<String, (Lag, Option<Reason>)>;
 
-struct Follower {
+/// One pipeline, followed.
+pub(super) struct Follower {
     shared: Arc<Shared>,
     object: ObjectRef<SyncPipeline>,
     reference: ObjectReference,
@@ -256,7 +78,31 @@ impl Drop for Follower {
 }
 
 impl Follower {
-    async fn run(mut self) {
+    /// A follower that has seen nothing yet; it writes what it sees to `snapshot`.
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        object: ObjectRef<SyncPipeline>,
+        reference: ObjectReference,
+        target: watch::Receiver<Target>,
+        snapshot: Arc<Mutex<Snapshot>>,
+    ) -> Follower {
+        Follower {
+            shared,
+            object,
+            reference,
+            target,
+            snapshot,
+            kept: Kept::default(),
+            readers: HashMap::new(),
+            rebalancing: HashMap::new(),
+            epoch: Instant::now(),
+            told: None,
+            shown: BTreeSet::new(),
+        }
+    }
+
+    /// Follows until the task is aborted.
+    pub(super) async fn run(mut self) {
         let mut groups_read: Option<Instant> = None;
         let mut failures = 0u32;
         // What is new is read at once.
@@ -380,7 +226,7 @@ impl Follower {
                 .get(topic)
                 .map_or(Lag::Unknown, |partitions| lag::of_topic(partitions));
             self.show(&reader.group, topic, present);
-            total = add(total, present);
+            total = lag::both(total, present);
             let window = state
                 .windows
                 .entry(topic.clone())
@@ -388,7 +234,7 @@ impl Follower {
             window.push(now, present);
             lags.push((topic.clone(), window.lowest()));
         }
-        let worst = worst(&lags);
+        let worst = lag::worst(&lags);
         let mut patched = false;
         let mut decision = None;
         if let (Some(policy), Some(replicas)) = (&reader.policy, self.replicas(reader, state)) {
@@ -548,26 +394,9 @@ fn until_turn(now: Duration, interval: Duration) -> Duration {
     interval - Duration::from_micros(u64::try_from(past).unwrap_or(0))
 }
 
-fn add(sum: Lag, lag: Lag) -> Lag {
-    match (sum, lag) {
-        (Lag::Known(sum), Lag::Known(lag)) => Lag::Known(sum + lag),
-        (Lag::Unknown, other) | (other, Lag::Unknown) => other.lower_bound().map_or(Lag::Unknown, Lag::AtLeast),
-        (Lag::Known(sum) | Lag::AtLeast(sum), Lag::Known(lag) | Lag::AtLeast(lag)) => Lag::AtLeast(sum + lag),
-    }
-}
-
-fn worst(lags: &[(String, Lag)]) -> Lag {
-    let largest = lags.iter().filter_map(|(_, lag)| lag.lower_bound()).max();
-    let exact = lags.iter().all(|(_, lag)| matches!(lag, Lag::Known(_)));
-    match largest {
-        None => Lag::Unknown,
-        Some(lag) if exact => Lag::Known(lag),
-        Some(lag) => Lag::AtLeast(lag),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::target::SHOW_INTERVAL;
     use super::*;
 
     #[test]

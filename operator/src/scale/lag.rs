@@ -41,6 +41,14 @@ impl Lag {
             Lag::Unknown => None,
         }
     }
+
+    /// The number, where all of it is known.
+    pub const fn exact(self) -> Option<i64> {
+        match self {
+            Lag::Known(lag) => Some(lag),
+            Lag::AtLeast(_) | Lag::Unknown => None,
+        }
+    }
 }
 
 /// Lag of one partition; absent when it cannot be told. Never negative.
@@ -67,6 +75,26 @@ pub fn of_topic(partitions: &[Partition]) -> Lag {
         0 => Lag::Unknown,
         all if all == partitions.len() => Lag::Known(sum),
         _ => Lag::AtLeast(sum),
+    }
+}
+
+/// Both together.
+pub fn both(sum: Lag, lag: Lag) -> Lag {
+    match (sum, lag) {
+        (Lag::Known(sum), Lag::Known(lag)) => Lag::Known(sum + lag),
+        (Lag::Unknown, other) | (other, Lag::Unknown) => other.lower_bound().map_or(Lag::Unknown, Lag::AtLeast),
+        (Lag::Known(sum) | Lag::AtLeast(sum), Lag::Known(lag) | Lag::AtLeast(lag)) => Lag::AtLeast(sum + lag),
+    }
+}
+
+/// The largest of several topics; at least that where some are not known.
+pub fn worst(lags: &[(String, Lag)]) -> Lag {
+    let largest = lags.iter().filter_map(|(_, lag)| lag.lower_bound()).max();
+    let exact = lags.iter().all(|(_, lag)| matches!(lag, Lag::Known(_)));
+    match largest {
+        None => Lag::Unknown,
+        Some(lag) if exact => Lag::Known(lag),
+        Some(lag) => Lag::AtLeast(lag),
     }
 }
 

@@ -5,11 +5,15 @@
 //! - [`decide`]: lag, policy and memory → decision                                      (pure)
 //! - [`manual`]: whether somebody else has set the replicas                             (pure)
 //! - [`target`]: a pipeline → what its follower follows                                 (pure)
-//! - [`follow`]: the loop that reads, decides and patches
+//! - [`seen`]: what a follower sees, for the status
+//! - [`follow`]: the loop that reads, decides and patches, one task a pipeline
+//! - [`followers`]: all of them
 
 pub mod decide;
 pub mod follow;
+pub mod followers;
 pub mod lag;
 pub mod manual;
+pub mod seen;
 pub mod target;
 pub mod window;

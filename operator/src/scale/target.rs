@@ -4,18 +4,61 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::decide::Policy;
-use super::follow::{Reader, Target};
 use crate::kafka::Connection;
 use crate::kafka::offsets::Subject;
 use crate::kafka::topics::ObservedTopics;
-use crate::ladder::{self, Bounds};
+use crate::ladder;
 use crate::plan::naming;
 use crate::validate::{Consumer, Pipeline, Scaling};
 
+/// How often offsets are read where somebody is scaled by them.
+pub(super) const READ_INTERVAL: Duration = Duration::from_millis(250);
+/// How often they are read where the lag is only shown.
+pub(super) const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a rebalance holds decisions back.
 const REBALANCE_HOLD: Duration = Duration::from_secs(3);
 /// How long replicas that somebody set with `kubectl scale` are kept.
 const MANUAL_HOLD: Duration = Duration::from_secs(30 * 60);
+
+/// What one follower follows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// How to reach Kafka.
+    pub connection: Connection,
+    /// Partitions and groups.
+    pub subject: Subject,
+    /// Readers that are scaled by lag.
+    pub readers: Vec<Reader>,
+}
+
+impl Target {
+    /// Whether some reader is scaled.
+    pub fn scales(&self) -> bool {
+        self.readers.iter().any(|reader| reader.policy.is_some())
+    }
+
+    /// How often it is read.
+    pub(super) fn interval(&self) -> Duration {
+        if self.scales() { READ_INTERVAL } else { SHOW_INTERVAL }
+    }
+}
+
+/// One reader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reader {
+    /// Name of the component.
+    pub component: String,
+    /// Name of its Deployment.
+    pub deployment: String,
+    /// Its group.
+    pub group: String,
+    /// Topics it reads.
+    pub topics: Vec<String>,
+    /// Longest time between two of its commits.
+    pub commit_interval: Duration,
+    /// How it is scaled; absent for one whose replicas are left alone and only its lag is shown.
+    pub policy: Option<Policy>,
+}
 
 /// What to follow. The caps count the partitions that exist, which may be fewer than the spec wants.
 pub fn of(pipeline: &Pipeline, topics: &ObservedTopics, connection: Connection) -> Target {
@@ -40,7 +83,7 @@ pub fn of(pipeline: &Pipeline, topics: &ObservedTopics, connection: Connection) 
     let readers = pipeline
         .consumers
         .iter()
-        .map(|consumer| reader(pipeline, consumer, &partitions))
+        .map(|consumer| reader(pipeline, consumer, topics))
         .collect();
     Target {
         connection,
@@ -49,19 +92,8 @@ pub fn of(pipeline: &Pipeline, topics: &ObservedTopics, connection: Connection) 
     }
 }
 
-fn reader(pipeline: &Pipeline, consumer: &Consumer, partitions: &BTreeMap<String, i32>) -> Reader {
-    let cap = consumer
-        .topics
-        .iter()
-        .filter_map(|topic| partitions.get(topic))
-        .max()
-        .copied();
-    let bounds = consumer.component.bounds;
-    let cap = cap.unwrap_or(bounds.max);
-    let bounds = Bounds {
-        min: bounds.min.min(cap),
-        max: bounds.max.min(cap),
-    };
+fn reader(pipeline: &Pipeline, consumer: &Consumer, topics: &ObservedTopics) -> Reader {
+    let bounds = topics.possible(consumer.component.bounds, &consumer.topics);
     let (policy, commit_interval) = match &consumer.scaling {
         Scaling::Ladder {
             thresholds,

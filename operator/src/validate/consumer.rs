@@ -6,7 +6,7 @@ use contract::Source;
 
 use super::{Consumer, InvalidSpec, Scaling, Topic, bounds_of, invalid, parse_duration, resolve_component};
 use crate::api::spec::{self, Consumer as ConsumerSpec, LadderColumn, LadderScaling, ScalingType};
-use crate::ladder::{self, Bounds};
+use crate::ladder;
 
 /// How long the lag must be low before the next rung down, by default.
 const COOLDOWN: Duration = Duration::from_secs(300);
@@ -41,10 +41,7 @@ pub(super) fn resolve_consumer(
         .map(|topic| topic.partitions)
         .max()
         .unwrap_or(asked.max);
-    let bounds = Bounds {
-        min: asked.min.min(partitions),
-        max: asked.max.min(partitions),
-    };
+    let bounds = asked.at_most(partitions);
     let linger = parse_duration(
         &format!("{field}.batch.linger"),
         Some(&consumer.batch.linger),
