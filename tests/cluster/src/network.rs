@@ -40,8 +40,20 @@ pub(crate) fn set_up(addresses: &Addresses) -> Result<()> {
     allow_pods(addresses)
 }
 
-/// Removes the devices, and with them their addresses and routes.
+/// Removes the devices, and with them their addresses and routes. Pods that the runtime had no time to take down leave
+/// their ends of the bridge.
 pub(crate) fn remove_devices() -> Result<()> {
+    let ports = Path::new("/sys/class/net").join(POD_BRIDGE).join("brif");
+    for port in std::fs::read_dir(ports).into_iter().flatten().flatten() {
+        let port = port.file_name();
+        let port = port.to_string_lossy();
+        // The other end goes with its pod's namespace, and this one with it.
+        if let Err(error) = ip(&["link", "delete", &port])
+            && device_exists(&port)
+        {
+            return Err(error);
+        }
+    }
     for device in [POD_BRIDGE, NODE_DEVICE] {
         if device_exists(device) {
             ip(&["link", "delete", device])?;
