@@ -4,6 +4,9 @@ use crate::tools::kubectl_apply;
 use crate::world::with_case;
 use serde_json::{Value, json};
 
+/// What is wrong, the change that makes it so, and what the refusal says.
+type Wrong = (&'static str, fn(&mut Value), &'static [&'static str]);
+
 #[tokio::test]
 async fn wrong_objects_are_refused_by_the_api_server() {
     with_case(
@@ -11,7 +14,7 @@ async fn wrong_objects_are_refused_by_the_api_server() {
         |_| {},
         async |case| {
             let good = serde_json::to_value(&case.pipeline)?;
-            let wrong: Vec<(&str, fn(&mut Value), &[&str])> = vec![
+            let wrong: Vec<Wrong> = vec![
                 (
                     "an unknown environment",
                     |spec| spec["environment"] = json!("qa"),

@@ -156,9 +156,12 @@ fn connect_all(pipeline: &mut SyncPipeline) {
     }
 }
 
+/// What is wrong, the change that makes it so, and what the refusal says.
+type Wrong = (&'static str, fn(&mut Value), &'static str);
+
 async fn refused_by_the_api_server(case: &Case) -> Result<()> {
     let good = serde_json::to_value(&case.pipeline)?;
-    let wrong: [(&str, fn(&mut Value), &str); 6] = [
+    let wrong: [Wrong; 6] = [
         (
             "no password over SASL_SSL",
             |security| drop(security.as_object_mut().unwrap().remove("sasl")),
