@@ -27,6 +27,13 @@ use tokio::sync::Mutex;
 /// Tests share two cores and the data services, so they take turns.
 static TURN: Mutex<()> = Mutex::const_new(());
 
+/// Where the chart's release is.
+pub(crate) const OPERATOR_NAMESPACE: &str = "syncpipeline-system";
+/// Selects the operator's Deployment and its pods.
+pub(crate) const OPERATOR: &str = "app.kubernetes.io/component=operator";
+/// Names the stand-in's image.
+pub(crate) const STAND_IN: &str = "SYNCPIPELINE_IMAGE_STAND_IN";
+
 pub(crate) const READY: Duration = Duration::from_secs(180);
 /// Longest time until everything accepted is stored.
 const STORED: Duration = Duration::from_secs(180);

@@ -2,7 +2,7 @@
 
 mod steps;
 
-use crate::world::{Case, show, with_pipeline};
+use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, show, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
 use contract::env;
@@ -15,8 +15,6 @@ use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-const OPERATOR_NAMESPACE: &str = "syncpipeline-system";
-const OPERATOR: &str = "app.kubernetes.io/component=operator";
 /// Traffic in which something is killed, and the moment for it.
 const PHASES: &str = "before:4s@80x20,kill:16s@80x20";
 const KILL: &str = "kill";
@@ -72,7 +70,7 @@ async fn the_operator_is_killed() {
 }
 
 #[tokio::test]
-async fn the_leader_of_two_operators_is_killed() {
+async fn the_leader_of_two_operators_is_frozen() {
     with_pipeline(
         "no-leader",
         |_| {},
@@ -98,18 +96,23 @@ async fn the_leader_of_two_operators_is_killed() {
             let outcome = survives(case, async || {
                 let leader = leader(case).await?;
                 let all = pods.list(&operators).await?;
-                let all: Vec<String> = all.iter().map(ResourceExt::name_any).collect();
-                ensure!(all.contains(&leader), "{leader} is none of {all:?}");
-                pods.delete(&leader, &DeleteParams::default().grace_period(0)).await?;
-                let killed = Instant::now();
-                // The one that stood by, or the one in the killed one's place.
-                let next = eventually("another one leads", SOON, async || {
-                    let next = self::leader(case).await?;
-                    ensure!(next != leader, "{leader} still leads");
-                    Ok(Some(next))
+                let standing_by = all.iter().map(ResourceExt::name_any).find(|name| *name != leader);
+                let standing_by = standing_by.with_context(|| format!("nobody stands by for {leader}"))?;
+                // It neither gives the Lease back nor says anything, and wakes up when it is no leader any more.
+                let frozen = processes(&format!("POD_NAME={leader}"))?;
+                ensure!(!frozen.is_empty(), "no process of this machine is {leader}");
+                signal("-STOP", &frozen).await?;
+                let since = Instant::now();
+                let led = eventually("the one standing by leads", SOON, async || {
+                    Ok((self::leader(case).await? == standing_by).then_some(()))
                 })
-                .await?;
-                show(&format!("{next} leads after {:.1} s", killed.elapsed().as_secs_f64()));
+                .await;
+                show(&format!(
+                    "{standing_by} leads after {:.1} s",
+                    since.elapsed().as_secs_f64()
+                ));
+                signal("-CONT", &frozen).await?;
+                led?;
                 Ok(())
             })
             .await;
@@ -145,13 +148,7 @@ async fn a_consumer_is_killed() {
                 let marker = format!("{}={group}", env::KAFKA_CONSUMER_GROUP);
                 let pids = processes(&marker)?;
                 ensure!(!pids.is_empty(), "no process of this machine reads for {group}");
-                for pid in &pids {
-                    let killed = tokio::process::Command::new("kill")
-                        .args(["-9", &pid.to_string()])
-                        .status()
-                        .await?;
-                    ensure!(killed.success(), "process {pid} could not be killed");
-                }
+                signal("-KILL", &pids).await?;
                 eventually("the consumer runs again", SOON, async || {
                     let again = processes(&marker)?;
                     Ok(again.iter().any(|pid| !pids.contains(pid)).then_some(()))
@@ -186,6 +183,13 @@ fn is_ready(pod: &Pod) -> bool {
     conditions
         .into_iter()
         .any(|condition| condition.type_ == "Ready" && condition.status == "True")
+}
+
+async fn signal(signal: &str, pids: &[u32]) -> Result<()> {
+    let mut kill = tokio::process::Command::new("kill");
+    let sent = kill.arg(signal).args(pids.iter().map(u32::to_string)).status().await?;
+    ensure!(sent.success(), "{pids:?} did not get the signal {signal}");
+    Ok(())
 }
 
 /// Processes of this machine with a variable in their environment: those in pods, too.

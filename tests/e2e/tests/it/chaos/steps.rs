@@ -1,7 +1,7 @@
 //! The operator ends after each step of a pass: the next one brings about the same as if nothing had happened.
 
-use super::{OPERATOR, OPERATOR_NAMESPACE, SOON, is_ready};
-use crate::world::{Case, with_case};
+use super::{SOON, is_ready};
+use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, STAND_IN, with_case};
 use ::e2e::eventually::eventually;
 use ::e2e::pipeline::{condition, status};
 use anyhow::{Context, Result, ensure};
@@ -15,9 +15,6 @@ use operator::api::spec::Profile;
 use operator::fault::{ANNOTATION, Step};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-
-/// Names the stand-in's image.
-const IMAGE: &str = "SYNCPIPELINE_IMAGE_STAND_IN";
 
 #[tokio::test]
 async fn the_operator_ends_after_each_step_of_a_pass() {
@@ -38,7 +35,7 @@ fn one_of_each(pipeline: &mut SyncPipeline) {
     spec.profile = Profile::Custom;
     let read = |value: Value| serde_json::from_value(value).unwrap();
     let component = json!({
-        "name": "api", "image": std::env::var(IMAGE).unwrap_or_default(), "port": 3000, "topics": ["clicks"],
+        "name": "api", "image": std::env::var(STAND_IN).unwrap_or_default(), "port": 3000, "topics": ["clicks"],
         "probes": {"type": "None"}, "replicas": {"min": 1, "max": 1},
         "pod": {"securityContext": {"runAsNonRoot": false}},
     });

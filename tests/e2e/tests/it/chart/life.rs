@@ -1,8 +1,8 @@
 //! The Helm chart over its life, with a pipeline in the cluster.
 
-use super::{NAMESPACE, RELEASE, chart, helm, version};
+use super::{RELEASE, chart, helm, version};
 use crate::tools::{in_checkout, output, output_of};
-use crate::world::{Case, with_pipeline};
+use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -19,7 +19,6 @@ use std::time::Duration;
 const PREVIOUS: &str = "tests/e2e/fixtures/syncpipeline-0.1.0.tgz";
 const PREVIOUS_VERSION: &str = "0.1.0";
 const DEFINITION: &str = "syncpipelines.syncpipeline.dev";
-const OPERATORS: &str = "app.kubernetes.io/component=operator";
 const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -117,7 +116,15 @@ async fn from_the_previous_chart(case: &Case, release: &Release, pods: &[String]
     // Only what that chart knows, and an image that is nowhere: this operator is not made for its role and definition.
     let mut values = json!({"images": release.values["images"]});
     values["images"]["operator"] = json!("localhost/syncpipeline/operator:previous");
-    let install = ["--namespace", NAMESPACE, "install", RELEASE, previous, "--values", "-"];
+    let install = [
+        "--namespace",
+        OPERATOR_NAMESPACE,
+        "install",
+        RELEASE,
+        previous,
+        "--values",
+        "-",
+    ];
     output_of("helm", &install, &values.to_string()).await?;
     ensure!(
         chart_of_definition(case).await? == format!("syncpipeline-{PREVIOUS_VERSION}"),
@@ -155,8 +162,8 @@ async fn chart_of_definition(case: &Case) -> Result<String> {
 }
 
 async fn operator_generation(case: &Case) -> Result<Option<i64>> {
-    let deployments = case.cluster.api::<Deployment>(NAMESPACE);
-    let found = deployments.list(&ListParams::default().labels(OPERATORS)).await?;
+    let deployments = case.cluster.api::<Deployment>(OPERATOR_NAMESPACE);
+    let found = deployments.list(&ListParams::default().labels(OPERATOR)).await?;
     let operator = found.iter().next().context("there is no operator")?;
     Ok(operator.metadata.generation)
 }
@@ -180,8 +187,8 @@ async fn unchanged(case: &Case, before: &[String], through: &str) -> Result<()> 
 }
 
 async fn without_operator(case: &Case, pods: &[String]) -> Result<()> {
-    let deployments = case.cluster.api::<Deployment>(NAMESPACE);
-    let operators = ListParams::default().labels(OPERATORS);
+    let deployments = case.cluster.api::<Deployment>(OPERATOR_NAMESPACE);
+    let operators = ListParams::default().labels(OPERATOR);
     eventually("the operator is gone", SOON, async || {
         Ok(deployments.list(&operators).await?.items.is_empty().then_some(()))
     })
@@ -197,7 +204,14 @@ async fn without_operator(case: &Case, pods: &[String]) -> Result<()> {
 
 /// The operator was refused nothing.
 async fn permitted() -> Result<()> {
-    let arguments = ["--namespace", NAMESPACE, "logs", "--tail=-1", "--selector", OPERATORS];
+    let arguments = [
+        "--namespace",
+        OPERATOR_NAMESPACE,
+        "logs",
+        "--tail=-1",
+        "--selector",
+        OPERATOR,
+    ];
     let log = output("kubectl", &arguments).await?;
     ensure!(!log.is_empty(), "the operator has no log");
     let refused: Vec<&str> = log

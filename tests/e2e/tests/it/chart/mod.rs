@@ -4,12 +4,12 @@ mod life;
 mod rendered;
 
 use crate::tools::{in_checkout, output, output_of};
+use crate::world::OPERATOR_NAMESPACE;
 use anyhow::{Context, Result};
 use serde::Deserialize as _;
 use serde_json::Value;
 
 const RELEASE: &str = "syncpipeline";
-const NAMESPACE: &str = "syncpipeline-system";
 /// The oldest Kubernetes whose APIs are all that is used.
 const OLDEST_KUBERNETES: &str = "1.30.0";
 
@@ -34,7 +34,7 @@ fn version() -> Result<String> {
 }
 
 async fn helm(arguments: &[&str]) -> Result<String> {
-    let mut all = vec!["--namespace", NAMESPACE];
+    let mut all = vec!["--namespace", OPERATOR_NAMESPACE];
     all.extend(arguments);
     output("helm", &all).await
 }
@@ -44,7 +44,7 @@ async fn template(values: &Value) -> Result<Vec<Value>> {
     let chart = chart()?;
     let arguments = [
         "--namespace",
-        NAMESPACE,
+        OPERATOR_NAMESPACE,
         "template",
         RELEASE,
         &chart,

@@ -1,7 +1,8 @@
 //! What the chart renders for which values, and which it refuses.
 
-use super::{NAMESPACE, RELEASE, chart, file, template};
+use super::{RELEASE, chart, file, template};
 use crate::tools::{kubectl_apply, output_of};
+use crate::world::OPERATOR_NAMESPACE;
 use ::e2e::cluster::Cluster;
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result};
@@ -213,7 +214,7 @@ async fn with_listed_namespaces_nothing_is_granted_cluster_wide() {
             found.next().unwrap().clone()
         };
         assert_eq!(&there("Role")["rules"], rules, "the same as everywhere, in {namespace}");
-        let subject = json!([{"kind": "ServiceAccount", "name": "syncpipeline", "namespace": NAMESPACE}]);
+        let subject = json!([{"kind": "ServiceAccount", "name": "syncpipeline", "namespace": OPERATOR_NAMESPACE}]);
         assert_eq!(there("RoleBinding")["subjects"], subject);
     }
     let watched = |objects: &[Value]| {

@@ -1,7 +1,7 @@
 //! `operator plan --diff` says what would change, and changes nothing.
 
 use crate::tools::output_of;
-use crate::world::{Case, with_case, with_pipeline};
+use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, with_case, with_pipeline};
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ListParams;
@@ -12,8 +12,6 @@ use tokio::process::Command;
 
 /// Names the operator's own binary.
 const BINARY: &str = "SYNCPIPELINE_OPERATOR";
-const OPERATOR_NAMESPACE: &str = "syncpipeline-system";
-const OPERATOR: &str = "app.kubernetes.io/component=operator";
 
 #[tokio::test]
 async fn a_plan_is_compared_with_the_cluster() {

@@ -1,7 +1,7 @@
 //! Whose a topic is, and what the operator does to it.
 
 use crate::tools::output;
-use crate::world::{Case, with_case};
+use crate::world::{Case, STAND_IN, with_case};
 use ::e2e::eventually::eventually;
 use ::e2e::pipeline::{Names, condition, status};
 use anyhow::{Context, Result, bail, ensure};
@@ -212,7 +212,7 @@ async fn what_an_older_pipeline_holds_is_not_given_to_a_younger_one() {
         let mut younger = case.pipeline.clone();
         younger.metadata.name = Some("younger".to_owned());
         younger.spec.producers = vec![serde_json::from_value(
-            json!({"name": "api", "image": std::env::var(super::vendor::IMAGE)?, "topics": ["clicks"]}),
+            json!({"name": "api", "image": std::env::var(STAND_IN)?, "topics": ["clicks"]}),
         )?];
         let message = settles(case, &younger, "Ready", ("False", "HeldByAnother")).await?;
         let holder = format!("{}/{}", case.names.namespace, case.names.pipeline);

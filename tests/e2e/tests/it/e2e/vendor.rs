@@ -1,6 +1,6 @@
 //! Vendors' images run unchanged: each finds the variables of the environment contract, and no other.
 
-use crate::world::{Case, with_case};
+use crate::world::{Case, STAND_IN, with_case};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -12,8 +12,6 @@ use stand_in::{PORT, Report};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Names the stand-in's image.
-pub(super) const IMAGE: &str = "SYNCPIPELINE_IMAGE_STAND_IN";
 const PULL_SECRET: &str = "vendor-registry";
 const SOON: Duration = Duration::from_secs(60);
 
@@ -65,7 +63,7 @@ async fn every_component_of_a_vendor_finds_exactly_the_variables_of_the_contract
 /// The stand-in as every component, in India.
 fn bring(pipeline: &mut SyncPipeline) {
     let mut component = Component {
-        image: std::env::var(IMAGE).ok(),
+        image: std::env::var(STAND_IN).ok(),
         port: Some(i32::from(PORT)),
         ..Component::default()
     };
