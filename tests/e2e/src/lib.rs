@@ -9,6 +9,7 @@
 //! - [`stores`]: rows and documents
 //! - [`traffic`]: the generator, in a pod
 //! - [`recorder`]: how lag and replicas went over time
+//! - [`program`]: how a program ends that does some of this
 //!
 //! Judging, without touching anything:
 //! - [`ladder`]: the design's rungs, and whether a history climbed them
@@ -22,6 +23,7 @@ pub mod eventually;
 pub mod kafka;
 pub mod ladder;
 pub mod pipeline;
+pub mod program;
 pub mod reaction;
 pub mod recorder;
 pub mod stores;

@@ -13,12 +13,12 @@ mod measure;
 mod memory;
 
 use clap::Parser;
+use e2e::program;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 
-/// As a shell reports a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
+/// What this program is called.
+const WHAT: &str = "benchmark";
 
 /// Measures the operator with many pipelines. `cargo xtask bench operator` brings up everything that it needs.
 #[derive(Debug, Parser)]
@@ -44,39 +44,13 @@ async fn main() -> ExitCode {
     };
     let bench = match measure::Bench::prepare(arguments.kubeconfig.as_deref(), size).await {
         Ok(bench) => bench,
-        Err(error) => return failed(&error),
+        Err(error) => return program::failed(WHAT, &error),
     };
-    let outcome = tokio::select! {
-        outcome = bench.run() => Some(outcome),
-        () = interrupted() => None,
-    };
-    let cleaned = if arguments.keep { Ok(()) } else { bench.clean_up().await };
-    match (outcome, cleaned) {
-        (None, _) => {
-            eprintln!("interrupted");
-            ExitCode::from(INTERRUPTED)
+    let clean_up = async {
+        match arguments.keep {
+            true => Ok(()),
+            false => bench.clean_up().await,
         }
-        (Some(Err(error)), _) | (_, Err(error)) => failed(&error),
-        (Some(Ok(figures)), Ok(())) => match figures.show() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&error),
-        },
-    }
-}
-
-fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("the benchmark failed: {error:#}");
-    ExitCode::FAILURE
-}
-
-/// Ctrl-C, or the request of a supervisor to end. Where signals cannot be had, nothing is ever heard.
-async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    program::run(WHAT, bench.run(), clean_up, |figures| figures.show().and(Ok(true))).await
 }

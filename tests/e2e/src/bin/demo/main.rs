@@ -7,12 +7,12 @@ mod live;
 mod show;
 
 use clap::Parser;
+use e2e::program;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
 
-/// As a shell reports a program that Ctrl-C has ended.
-const INTERRUPTED: u8 = 130;
+/// What this program is called.
+const WHAT: &str = "demo";
 
 /// Shows a pipeline that scales by lag. `cargo xtask demo` brings up everything that it needs.
 #[derive(Debug, Parser)]
@@ -36,37 +36,13 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let demo = match show::Demo::prepare(arguments.kubeconfig.as_deref(), &arguments.example, arguments.phases).await {
         Ok(demo) => demo,
-        Err(error) => return failed(&error),
+        Err(error) => return program::failed(WHAT, &error),
     };
-    let outcome = tokio::select! {
-        outcome = demo.run() => Some(outcome),
-        () = interrupted() => None,
-    };
-    let cleaned = if arguments.keep { Ok(()) } else { demo.clean_up().await };
-    match (outcome, cleaned) {
-        (None, _) => {
-            eprintln!("interrupted");
-            ExitCode::from(INTERRUPTED)
+    let clean_up = async {
+        match arguments.keep {
+            true => Ok(()),
+            false => demo.clean_up().await,
         }
-        (Some(Err(error)), _) | (_, Err(error)) => failed(&error),
-        (Some(Ok(true)), Ok(())) => ExitCode::SUCCESS,
-        (Some(Ok(false)), Ok(())) => ExitCode::FAILURE,
-    }
-}
-
-fn failed(error: &anyhow::Error) -> ExitCode {
-    eprintln!("the demo failed: {error:#}");
-    ExitCode::FAILURE
-}
-
-/// Ctrl-C, or the request of a supervisor to end. Where signals cannot be had, nothing is ever heard.
-async fn interrupted() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
-        return std::future::pending().await;
     };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
+    program::run(WHAT, demo.run(), clean_up, Ok).await
 }
