@@ -169,15 +169,7 @@ fn build(options: &Options, progress: &Progress) -> Result<(Binaries, Images)> {
 /// Builds the programs of the embedded cluster and the data services.
 pub(crate) fn prepare(options: &Options, progress: &Progress) -> Result<()> {
     let embedded = options.cluster == Provider::Embedded;
-    let mut works: Vec<Work<'_>> = vec![Box::new(move || {
-        services::prepare(progress)?;
-        // Last, because the cluster starts without it.
-        if embedded {
-            embedded_cluster::prepare_metrics_server(progress).map(drop)
-        } else {
-            Ok(())
-        }
-    })];
+    let mut works: Vec<Work<'_>> = vec![Box::new(move || services::prepare(progress))];
     if embedded {
         works.push(Box::new(|| embedded_cluster::prepare_kubernetes(progress).map(drop)));
     }

@@ -23,11 +23,7 @@ const FOR_CARGO: &[(&str, &str)] = &[
 const FOR_IMAGES: &[(&str, &str)] = &[("buildah", "buildah"), ("strip", "binutils")];
 
 /// Go modules that are built, each with the Go it asks for.
-const GO_MODULES: [&str; 3] = [
-    "tests/cluster/kubernetes/go.mod",
-    "tests/cluster/metrics-server/go.mod",
-    "tests/services/ferretdb/go.mod",
-];
+const GO_MODULES: [&str; 2] = ["tests/cluster/kubernetes/go.mod", "tests/services/ferretdb/go.mod"];
 
 /// From this Go on, an older one fetches the one that a module asks for, unless it was told to stay local.
 const FIRST_GO_THAT_FETCHES: (u32, u32) = (1, 21);

@@ -14,19 +14,19 @@ use serde::{Deserialize, Serialize};
 
 const KUBERNETES: Module = Module {
     name: "kubernetes",
-    packages: &[".", "./pause", "github.com/coredns/coredns", "helm.sh/helm/v3/cmd/helm"],
-    reports_version_of: Some("k8s.io/kubernetes"),
+    packages: &[
+        ".",
+        "./pause",
+        "./coredns",
+        "helm.sh/helm/v3/cmd/helm",
+        "sigs.k8s.io/metrics-server/cmd/metrics-server",
+    ],
+    reports_version_of: "k8s.io/kubernetes",
     links: &[("kubectl", "kubernetes")],
 };
 
-const METRICS_SERVER: Module = Module {
-    name: "metrics-server",
-    packages: &["sigs.k8s.io/metrics-server/cmd/metrics-server"],
-    reports_version_of: None,
-    links: &[],
-};
-
-/// The programs of a cluster: a folder with `kubernetes`, `kubectl`, `coredns`, `helm` and `pause`.
+/// The programs of a cluster: a folder with `kubernetes`, `kubectl`, `coredns`, `helm`, `metrics-server` and
+/// `pause`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Binaries {
     folder: PathBuf,
@@ -54,26 +54,20 @@ impl Binaries {
         self.folder.join("helm")
     }
 
+    pub(crate) fn metrics_server(&self) -> PathBuf {
+        self.folder.join("metrics-server")
+    }
+
     pub(crate) fn pause(&self) -> PathBuf {
         self.folder.join("pause")
     }
 }
 
-/// Builds Kubernetes, kubectl, CoreDNS and Helm, unless the cache has them. Needs Go, but not root.
+/// Builds Kubernetes, kubectl, CoreDNS, Helm and the metrics server, unless the cache has them. Needs Go, but not root.
 pub fn prepare_kubernetes(progress: &Progress) -> Result<Binaries> {
     Ok(Binaries {
         folder: KUBERNETES.prepare(progress)?,
     })
-}
-
-/// Builds the metrics server, unless the cache has it, and returns its path. Needs Go, but not root.
-pub fn prepare_metrics_server(progress: &Progress) -> Result<PathBuf> {
-    Ok(METRICS_SERVER.prepare(progress)?.join("metrics-server"))
-}
-
-/// The metrics server, if the cache has it.
-pub(crate) fn built_metrics_server() -> Result<Option<PathBuf>> {
-    Ok(METRICS_SERVER.built()?.map(|folder| folder.join("metrics-server")))
 }
 
 /// A Go module of this repository and what is built of it.
@@ -82,7 +76,7 @@ struct Module {
     name: &'static str,
     packages: &'static [&'static str],
     /// The dependency whose version the binaries report as theirs.
-    reports_version_of: Option<&'static str>,
+    reports_version_of: &'static str,
     /// Other names of its binaries.
     links: &'static [(&'static str, &'static str)],
 }
@@ -151,10 +145,7 @@ impl Module {
     }
 
     fn linker_flags(&self) -> Result<String> {
-        let stripped = "-s -w";
-        let Some(dependency) = self.reports_version_of else {
-            return Ok(stripped.to_owned());
-        };
+        let dependency = self.reports_version_of;
         let path = self.folder().join("go.mod");
         let requirements = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
         let version = required_version(&requirements, dependency)
@@ -163,7 +154,7 @@ impl Module {
         let (major, minor) = (numbers.next().unwrap_or_default(), numbers.next().unwrap_or_default());
         let package = "k8s.io/component-base/version";
         Ok(format!(
-            "{stripped} -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor} \
+            "-s -w -X {package}.gitVersion={version} -X {package}.gitMajor={major} -X {package}.gitMinor={minor} \
              -X {package}.gitTreeState=clean"
         ))
     }

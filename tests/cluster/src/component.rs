@@ -85,7 +85,7 @@ impl Component {
             Self::Kubelet => node::kubelet(blueprint),
             Self::Proxy => node::proxy(blueprint),
             Self::Dns => dns::coredns(blueprint),
-            Self::MetricsServer => metrics_server::metrics_server(blueprint)?,
+            Self::MetricsServer => metrics_server::metrics_server(blueprint),
         };
         DaemonSpec::new(&self.daemon_name(), program)
             .args(args)

@@ -43,7 +43,7 @@ use std::time::Duration;
 use anyhow::{Result, anyhow};
 use host::progress::Progress;
 
-pub use binaries::{Binaries, prepare_kubernetes, prepare_metrics_server};
+pub use binaries::{Binaries, prepare_kubernetes};
 pub use component::{Component, kill9, restart};
 pub use container_runtime::import_image;
 pub use requirements::PACKAGES;
@@ -94,8 +94,7 @@ impl Cluster {
         helm
     }
 
-    /// Waits until there are figures of CPU and memory, which autoscaling on them needs; builds and starts the
-    /// metrics server if [`up`] did not.
+    /// Waits until there are figures of CPU and memory, which autoscaling on them needs.
     pub fn wait_for_metrics(&self, progress: &Progress, timeout: Duration) -> Result<()> {
         metrics_server::wait(&self.blueprint, progress, timeout)
     }
@@ -104,7 +103,7 @@ impl Cluster {
 /// Brings the cluster up and waits until it takes pods and resolves names. A healthy one is reused, one with dead
 /// components is repaired, one of other versions is replaced.
 ///
-/// The metrics server is started if it is built already; [`Cluster::wait_for_metrics`] does the rest.
+/// The metrics server has figures a while later: [`Cluster::wait_for_metrics`].
 pub fn up(progress: &Progress) -> Result<Cluster> {
     requirements::check_privileges()?;
     let binaries = prepare_kubernetes(progress)?;
@@ -130,9 +129,7 @@ pub fn up(progress: &Progress) -> Result<Cluster> {
         }
         anyhow::Ok(())
     })?;
-    if binaries::built_metrics_server()?.is_some() {
-        metrics_server::start(&blueprint)?;
-    }
+    metrics_server::start(&blueprint)?;
     Ok(Cluster::of(blueprint))
 }
 

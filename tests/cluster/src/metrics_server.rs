@@ -10,7 +10,6 @@ use base64::engine::general_purpose::STANDARD;
 use host::progress::Progress;
 use serde_json::{Value, json};
 
-use crate::binaries;
 use crate::blueprint::Blueprint;
 use crate::certificates::{CLUSTER, authority, certificate, kubeconfig, private_key};
 use crate::component::Component;
@@ -27,9 +26,8 @@ pub(crate) fn start(blueprint: &Blueprint) -> Result<()> {
     Component::MetricsServer.ensure(blueprint).map(drop)
 }
 
-/// Builds and starts it if need be, and waits until it has figures of the node.
+/// Starts it if need be, and waits until it has figures of the node.
 pub(crate) fn wait(blueprint: &Blueprint, progress: &Progress, timeout: Duration) -> Result<()> {
-    binaries::prepare_metrics_server(progress)?;
     progress.run("metrics", |_| {
         start(blueprint)?;
         let server = Component::MetricsServer.ensure(blueprint)?;
@@ -39,9 +37,7 @@ pub(crate) fn wait(blueprint: &Blueprint, progress: &Progress, timeout: Duration
     })
 }
 
-pub(crate) fn metrics_server(blueprint: &Blueprint) -> Result<(PathBuf, Vec<String>)> {
-    let program = binaries::built_metrics_server()?
-        .context("the metrics server is not built yet; wait for metrics to build it")?;
+pub(crate) fn metrics_server(blueprint: &Blueprint) -> (PathBuf, Vec<String>) {
     let kubeconfig = kubeconfig(blueprint, "metrics-server");
     let args = vec![
         format!("--kubeconfig={kubeconfig}"),
@@ -56,7 +52,7 @@ pub(crate) fn metrics_server(blueprint: &Blueprint) -> Result<(PathBuf, Vec<Stri
         "--kubelet-use-node-status-port".to_owned(),
         "--metric-resolution=15s".to_owned(),
     ];
-    Ok((program, args))
+    (blueprint.binaries.metrics_server(), args)
 }
 
 fn objects(blueprint: &Blueprint) -> Result<Vec<Value>> {
