@@ -96,12 +96,11 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
     needs.embedded_cluster |= groups.contains(&Group::Cluster);
     toolchain::ensure(needs)?;
     let targets = Targets::of_workspace()?;
-    // What later groups need is built while the first ones run.
+    // What later groups need is built beside the programs.
     parallel::all(vec![
         Box::new(|| {
             if groups.contains(&Group::Unit) {
-                checks::run(totals, &progress)?;
-                cargo_test(&targets.unit(), &[], None, totals)?;
+                checks::of_programs(totals, &progress)?;
             }
             Ok(())
         }),
@@ -113,15 +112,7 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
             }
         }),
     ])?;
-    if groups.contains(&Group::Cluster) {
-        require_nothing_running()?;
-        let outcome = targets
-            .on_real_parts()
-            .iter()
-            .try_for_each(|target| cargo_test(target, &["--test-threads=1"], None, totals));
-        let stopped = stop_what_tests_left(&progress);
-        outcome.and(stopped)?;
-    }
+    unit_and_cluster(groups, &targets, totals, &progress)?;
     if on_environment.is_empty() {
         return Ok(());
     }
@@ -140,6 +131,41 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
         }
         Ok(())
     })
+}
+
+/// Tests of the parts wait more than they compute; what needs no more than the checkout is compiled meanwhile.
+fn unit_and_cluster(
+    groups: &BTreeSet<Group>,
+    targets: &Targets,
+    totals: &mut Totals,
+    progress: &Progress,
+) -> Result<()> {
+    let (unit, cluster) = (groups.contains(&Group::Unit), groups.contains(&Group::Cluster));
+    if cluster {
+        require_nothing_running()?;
+    }
+    let mut of_parts = Totals::default();
+    let outcome = parallel::all(vec![
+        Box::new(|| {
+            if unit {
+                checks::of_sources(totals, progress)?;
+                cargo_test(&targets.unit(), &[], None, totals)?;
+            }
+            Ok(())
+        }),
+        Box::new(|| {
+            if cluster {
+                cargo_test(&targets.on_real_parts(), &["--test-threads=1"], None, &mut of_parts)?;
+            }
+            Ok(())
+        }),
+    ]);
+    totals.add(&of_parts);
+    if cluster {
+        outcome.and(stop_what_tests_left(progress))
+    } else {
+        outcome
+    }
 }
 
 /// Tests of the parts stop what they start, unless they are stopped themselves half-way.

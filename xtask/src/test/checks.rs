@@ -15,15 +15,25 @@ const CARGO_DENY: &str = "0.20.2";
 
 type Check = fn(&Progress) -> Result<()>;
 
-/// Runs all checks; one that fails does not keep the others from being run.
-pub(crate) fn run(totals: &mut Totals, progress: &Progress) -> Result<()> {
-    let checks: [(&str, Check); 5] = [
+/// Checks that need the programs, which they build, or next to nothing.
+pub(crate) fn of_programs(totals: &mut Totals, progress: &Progress) -> Result<()> {
+    let checks: [(&str, Check); 3] = [
         ("format", format),
         ("generated files", generated),
         ("alerts and dashboard", monitoring::check),
-        ("lints", lints),
-        ("licences and sources", dependencies),
     ];
+    run(&checks, totals, progress)
+}
+
+/// Checks of the sources, which have them compiled once more.
+pub(crate) fn of_sources(totals: &mut Totals, progress: &Progress) -> Result<()> {
+    // The first of them leaves cargo's folder to whoever else compiles.
+    let checks: [(&str, Check); 2] = [("licences and sources", dependencies), ("lints", lints)];
+    run(&checks, totals, progress)
+}
+
+/// Runs checks; one that fails does not keep the others from being run.
+fn run(checks: &[(&str, Check)], totals: &mut Totals, progress: &Progress) -> Result<()> {
     for (name, check) in checks {
         let outcome = check(progress);
         host::interrupt::check()?;

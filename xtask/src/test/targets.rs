@@ -40,13 +40,13 @@ impl Targets {
             .collect()
     }
 
-    /// Arguments of cargo test for each that starts what it needs itself, to be run one after the other.
-    pub(crate) fn on_real_parts(&self) -> Vec<[String; 2]> {
+    /// Arguments of cargo test for those that start what they need themselves. It runs one after the other.
+    pub(crate) fn on_real_parts(&self) -> Vec<String> {
         let own = self
             .0
             .iter()
             .filter(|target| !target.test && target.name != ON_ENVIRONMENT);
-        own.map(|target| arguments(&target.name)).collect()
+        own.flat_map(|target| arguments(&target.name)).collect()
     }
 
     /// Arguments of cargo test for what is given an environment.
@@ -94,7 +94,7 @@ mod tests {
             target("it", false),
         ]);
         assert_eq!(targets.unit(), ["--lib", "--bins", "--test", "interrupt"]);
-        assert_eq!(targets.on_real_parts(), [arguments("cluster")]);
+        assert_eq!(targets.on_real_parts(), arguments("cluster"));
         assert_eq!(targets.on_environment(), arguments("it"));
     }
 }

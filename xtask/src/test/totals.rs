@@ -43,6 +43,12 @@ impl Totals {
         }
     }
 
+    /// Adds those of others.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+    }
+
     /// Tests that were run.
     pub(crate) fn run(&self) -> usize {
         self.passed + self.failed
@@ -70,8 +76,9 @@ mod tests {
         ] {
             totals.read(line);
         }
-        assert_eq!(totals, Totals { passed: 12, failed: 3 });
-        assert_eq!(totals.to_string(), "12 passed, 3 failed");
+        totals.add(&Totals { passed: 1, failed: 0 });
+        assert_eq!(totals, Totals { passed: 13, failed: 3 });
+        assert_eq!(totals.to_string(), "13 passed, 3 failed");
     }
 
     #[test]
