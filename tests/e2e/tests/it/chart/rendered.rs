@@ -217,17 +217,7 @@ async fn with_listed_namespaces_nothing_is_granted_cluster_wide() {
         let subject = json!([{"kind": "ServiceAccount", "name": "syncpipeline", "namespace": OPERATOR_NAMESPACE}]);
         assert_eq!(there("RoleBinding")["subjects"], subject);
     }
-    let watched = |objects: &[Value]| {
-        let environment = one(objects, "Deployment")
-            .pointer("/spec/template/spec/containers/0/env")
-            .and_then(Value::as_array)
-            .cloned()
-            .unwrap();
-        let found = environment
-            .iter()
-            .find(|variable| variable["name"] == "SYNCPIPELINE_WATCH_NAMESPACES");
-        found.map(|variable| text(variable, "/value").to_owned())
-    };
+    let watched = |objects: &[Value]| variable(objects, "SYNCPIPELINE_WATCH_NAMESPACES");
     assert_eq!(watched(&listed).as_deref(), Some("shop,bank"));
     assert_eq!(watched(&everywhere), None);
     let monitored = template(&json!({
@@ -237,6 +227,23 @@ async fn with_listed_namespaces_nothing_is_granted_cluster_wide() {
     .unwrap();
     let selector = &one(&monitored, "PodMonitor")["spec"]["namespaceSelector"];
     assert_eq!(selector, &json!({"matchNames": ["shop", "bank"]}));
+}
+
+#[tokio::test]
+async fn the_operator_knows_where_prometheus_is() {
+    let name = "SYNCPIPELINE_MONITORING_NAMESPACE";
+    let objects = template(&json!({})).await.unwrap();
+    assert_eq!(variable(&objects, name).as_deref(), Some("monitoring"));
+    let objects = template(&json!({"metrics": {"namespace": "observed"}})).await.unwrap();
+    assert_eq!(variable(&objects, name).as_deref(), Some("observed"));
+}
+
+/// The value of a variable of the operator.
+fn variable(objects: &[Value], name: &str) -> Option<String> {
+    let environment = one(objects, "Deployment").pointer("/spec/template/spec/containers/0/env");
+    let environment = environment.and_then(Value::as_array)?;
+    let found = environment.iter().find(|variable| variable["name"] == name)?;
+    Some(text(found, "/value").to_owned())
 }
 
 #[tokio::test]
