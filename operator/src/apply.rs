@@ -2,6 +2,7 @@
 //!
 //! An object that the watches show as it was when it was last found to be as planned costs no request.
 
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 
 use k8s_openapi::NamespaceResourceScope;
@@ -102,17 +103,24 @@ enum Outcome {
 impl Room<'_> {
     /// Brings all objects of `plan` about and deletes those of the same pipeline that it no longer has.
     /// Returns a line for each object that was changed.
-    pub async fn apply(&self, plan: &Plan) -> Result<Vec<String>, ApplyError> {
+    /// Those of which `staying` has the name are left as they are.
+    pub async fn apply(&self, plan: &Plan, staying: &BTreeSet<&str>) -> Result<Vec<String>, ApplyError> {
         let seen = self.objects;
-        let mut all = self.converge(&seen.accounts, &plan.accounts, created).await?;
-        all.add(self.converge(&seen.services, &plan.services, created).await?);
+        let mut all = self.converge(&seen.accounts, &plan.accounts, staying, created).await?;
+        all.add(self.converge(&seen.services, &plan.services, staying, created).await?);
         let starting = |deployment: Deployment| started(deployment, plan);
-        all.add(self.converge(&seen.deployments, &plan.deployments, starting).await?);
-        all.add(self.converge(&seen.autoscalers, &plan.autoscalers, created).await?);
-        self.start_and_stop(plan).await?;
-        all.add(self.converge(&seen.budgets, &plan.budgets, created).await?);
         all.add(
-            self.converge(&seen.network_policies, &plan.network_policies, created)
+            self.converge(&seen.deployments, &plan.deployments, staying, starting)
+                .await?,
+        );
+        all.add(
+            self.converge(&seen.autoscalers, &plan.autoscalers, staying, created)
+                .await?,
+        );
+        self.start_and_stop(plan).await?;
+        all.add(self.converge(&seen.budgets, &plan.budgets, staying, created).await?);
+        all.add(
+            self.converge(&seen.network_policies, &plan.network_policies, staying, created)
                 .await?,
         );
         match all.taken {
@@ -126,6 +134,7 @@ impl Room<'_> {
         &self,
         seen: &Table,
         wanted: &[K],
+        staying: &BTreeSet<&str>,
         first: impl Fn(K) -> (K, &'static str),
     ) -> Result<Converged, ApplyError> {
         let api: Api<K> = Api::namespaced(self.client.clone(), self.namespace);
@@ -150,7 +159,8 @@ impl Room<'_> {
                 }
             }
         }
-        let keep = wanted.iter().map(ResourceExt::name_any).collect();
+        let staying = staying.iter().map(|name| (*name).to_owned());
+        let keep = wanted.iter().map(ResourceExt::name_any).chain(staying).collect();
         for (name, object) in seen.strays(self.namespace, self.uid, &keep) {
             // What has the name by now may be somebody else's.
             let parameters = DeleteParams::background().preconditions(Preconditions {

@@ -1,5 +1,6 @@
 //! The Deployments that the operator made, as its watches see them, without what nobody asks for.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
@@ -8,6 +9,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{FieldsV1, ManagedFieldsEntr
 use kube::ResourceExt;
 use kube::runtime::reflector::{ObjectRef, Store};
 use serde_json::json;
+
+use crate::plan::naming::GROUP_ANNOTATION;
 
 /// One store a watch.
 #[derive(Clone, Default)]
@@ -35,16 +38,20 @@ impl Deployments {
     }
 }
 
-/// What is kept of a Deployment: whose it is, its counts, and who set its replicas. Its pods' template is the larger
+/// What is kept of a Deployment: whose it is, its group, its counts, and who set its replicas. Its pods' template is the larger
 /// part of it, and is compared with the plan when it is looked at, not here.
 pub fn trimmed(deployment: &Deployment) -> Deployment {
     let meta = &deployment.metadata;
+    let mut annotations = meta.annotations.iter().flatten();
+    let group = annotations.find(|(name, _)| *name == GROUP_ANNOTATION);
+    let group = group.map(|(name, group)| (name.clone(), group.clone()));
     Deployment {
         metadata: ObjectMeta {
             name: meta.name.clone(),
             namespace: meta.namespace.clone(),
             uid: meta.uid.clone(),
             owner_references: meta.owner_references.clone(),
+            annotations: group.map(|group| BTreeMap::from([group])),
             managed_fields: Some(setters(meta)),
             ..ObjectMeta::default()
         },
@@ -102,6 +109,7 @@ mod tests {
     fn deployment(replicas: i32, present: i32, write: &str) -> Deployment {
         serde_json::from_value(json!({
             "metadata": {"name": "d", "namespace": "n", "resourceVersion": write, "labels": {"a": "b"},
+                "annotations": {"c": "d", GROUP_ANNOTATION: "g"},
                 "managedFields": [
                     {"manager": STARTER, "operation": "Update", "fieldsV1": {"f:spec": {"f:replicas": {}, "f:template": {}}}},
                     {"manager": "kubectl", "operation": "Update", "subresource": "scale",
@@ -122,6 +130,10 @@ mod tests {
         assert_eq!(kept.spec.replicas, Some(2));
         assert_eq!(kept.status.as_ref().unwrap().ready_replicas, Some(1));
         assert_eq!(kept.spec.template.spec, None);
+        assert_eq!(
+            kept.annotations().iter().collect::<Vec<_>>(),
+            [(&GROUP_ANNOTATION.to_owned(), &"g".to_owned())]
+        );
         assert_eq!(manual::last_setter(&kept), manual::last_setter(&whole));
         assert_eq!(kept.metadata.managed_fields.unwrap().len(), 2);
     }

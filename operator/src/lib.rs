@@ -5,7 +5,7 @@
 //! - [`api`]: what users write and what the operator answers
 //! - [`reconcile`]: the pass, on one page
 //! - [`validate`], [`ladder`], [`plan`], [`claims`], [`defaults`], [`scale::decide`], [`starter`], [`handover`],
-//!   [`status`]: pure decisions
+//!   [`succession`], [`status`]: pure decisions
 //! - [`objects`], [`deployments`]: what the watches see, so that a pass at rest asks the API server for no object
 //! - [`resolve`], [`kafka`], [`topics`], [`ownership`], [`apply`], [`deletion`], [`report`], [`scale::follow`]: the
 //!   edges, where I/O is
@@ -39,6 +39,7 @@ pub mod scale;
 pub mod scope;
 pub mod starter;
 pub mod status;
+pub mod succession;
 pub mod topics;
 pub mod validate;
 pub mod watching;

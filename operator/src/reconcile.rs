@@ -28,6 +28,7 @@ use crate::resolve::{ResolveError, resolve};
 use crate::scale::followers::Followers;
 use crate::scale::target;
 use crate::status::{Failure, Observations};
+use crate::succession;
 use crate::topics::{self, TopicsError};
 use crate::validate::{InvalidSpec, Pipeline, Scaling, validate};
 
@@ -144,7 +145,7 @@ async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations)
     seen.resolved = filled_in(&object.spec, &pipeline, &context.settings);
     let resolved = resolve(&context.client, object).await?;
     fault::after(Step::Resolved, object);
-    let plan = plan(&pipeline, &context.settings, &owner(object), &resolved.digests);
+    let mut plan = plan(&pipeline, &context.settings, &owner(object), &resolved.digests);
     if seen.paused {
         return look_only(object, context, &pipeline, resolved.kafka, seen).await;
     }
@@ -168,7 +169,10 @@ async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations)
         namespace: &pipeline.namespace,
         uid: &uid,
     };
-    let changes = room.apply(&plan).await?;
+    let present = context.deployments.of_owner(&pipeline.namespace, &uid);
+    seen.predecessors = succession::arrange(&mut plan, &pipeline, &present);
+    let staying = seen.predecessors.values().map(String::as_str).collect();
+    let changes = room.apply(&plan, &staying).await?;
     if !changes.is_empty() {
         info!(pipeline = %ObjectRef::from_obj(object), generation = seen.generation, ?changes, "applied");
     }

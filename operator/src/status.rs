@@ -15,6 +15,7 @@ use crate::api::status::{ComponentStatus, LadderStatus, SyncPipelineStatus, Topi
 use crate::defaults::Resolved;
 use crate::kafka::topics::ObservedTopics;
 use crate::scale::seen::Snapshot;
+use crate::succession::Predecessors;
 use crate::validate::Pipeline;
 use condition::State;
 use trouble::Trouble;
@@ -48,6 +49,8 @@ pub struct Observations {
     pub deployments: BTreeMap<String, Deployment>,
     /// What keeps pods from being ready, by component; asked for where some component has not what it wants.
     pub troubles: BTreeMap<String, Trouble>,
+    /// Who reads on in place of a component that is not ready yet.
+    pub predecessors: Predecessors,
     /// What the follower sees; absent before it runs.
     pub lag: Option<Snapshot>,
     /// The step that failed.

@@ -80,6 +80,7 @@ fn healthy() -> Observations {
             ("mobileforge-common".into(), deployment(1, 1)),
         ]),
         troubles: BTreeMap::new(),
+        predecessors: BTreeMap::new(),
         lag: Some(Snapshot {
             readers: BTreeMap::from([
                 ("sms".into(), seen(4)),
@@ -129,6 +130,22 @@ fn a_transition_time_moves_only_when_the_status_does() {
     assert_eq!(condition(&second, "WorkloadsAvailable"), ("False", "PodsNotReady", 10));
     assert_eq!(condition(&second, "TopicsReady"), ("True", "AllTopicsExist", 0));
     assert_eq!(second.summary, "PodsNotReady: sms has 1 of 2 pods ready");
+}
+
+#[test]
+fn a_component_that_is_not_ready_says_who_reads_meanwhile() {
+    let mut renamed = healthy();
+    renamed.predecessors.insert("sms".into(), "mobileforge-texts".into());
+    let status = status(&SyncPipelineStatus::default(), &renamed, at(0));
+    let messages: Vec<&str> = status
+        .components
+        .iter()
+        .map(|component| component.message.as_str())
+        .collect();
+    assert!(
+        messages.contains(&"mobileforge-texts reads on until these pods are ready"),
+        "{messages:?}"
+    );
 }
 
 #[test]

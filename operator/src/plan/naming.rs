@@ -32,6 +32,9 @@ pub const MANAGED_BY: &str = "syncpipeline";
 /// Label with the component's name.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 
+/// Annotation of a reader's Deployment with the group that it reads for.
+pub const GROUP_ANNOTATION: &str = "syncpipeline.dev/group";
+
 /// Selector of everything that the operator made for any pipeline.
 pub fn managed_selector() -> String {
     format!("{MANAGED_BY_LABEL}={MANAGED_BY}")

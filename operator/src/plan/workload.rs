@@ -8,8 +8,9 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::ResourceExt;
 
-use super::naming::Naming;
+use super::naming::{GROUP_ANNOTATION, Naming};
 use super::{SecretDigests, Settings, account, environment, pod, sizing};
 use crate::api::spec::EnvVariable;
 use crate::validate::{Component, Consumer, Insight, InsightKind, Pipeline, Producer};
@@ -64,7 +65,10 @@ pub fn of_consumer(
         size: sizing::of_pipeline_pods(pipeline.environment),
         credentials: format!("{}{}{}", secrets.kafka, secrets.postgres, secrets.mongodb),
     };
-    deployment(name, pipeline, &consumer.component, container, own)
+    let mut deployment = deployment(name, pipeline, &consumer.component, container, own);
+    let group = (GROUP_ANNOTATION.to_owned(), consumer.group.clone());
+    deployment.annotations_mut().extend([group]);
+    deployment
 }
 
 /// Deployment of an API beside the pipeline. Its replicas belong to the HorizontalPodAutoscaler.

@@ -63,12 +63,21 @@ fn base(
         rungs: vec![],
         lag: None,
         last_decision: None,
-        message: match seen.troubles.get(&component.name) {
-            Some(trouble) => trouble.message.clone(),
-            None if component.bounds.is_off() => "it is switched off".to_owned(),
-            None => String::new(),
-        },
+        message: message(seen, component),
     }
+}
+
+/// What keeps a component from its work, and who does it meanwhile.
+fn message(seen: &Observations, component: &Component) -> String {
+    let trouble = seen
+        .troubles
+        .get(&component.name)
+        .map(|trouble| trouble.message.clone());
+    let predecessor = seen.predecessors.get(&component.name);
+    let meanwhile = predecessor.map(|before| format!("{before} reads on until these pods are ready"));
+    let off = component.bounds.is_off().then(|| "it is switched off".to_owned());
+    let notes: Vec<String> = [trouble, meanwhile, off].into_iter().flatten().collect();
+    notes.join("; ")
 }
 
 fn of_consumer(

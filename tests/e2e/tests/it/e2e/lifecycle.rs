@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use kube::api::{DeleteParams, ListParams};
 use kube::{Resource, ResourceExt};
 use operator::api::SyncPipeline;
-use operator::api::spec::Region;
+use operator::api::spec::{Profile, Region};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -141,6 +141,49 @@ async fn kubectl_alone_tells_what_is_happening() {
         },
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_renamed_reader_reads_on_until_the_new_one_is_ready() {
+    with_pipeline("renamed", one_reader, async |case| {
+        let generator = case.traffic("calm:20s@20", None).await?;
+        generator.reached("calm", SOON).await?;
+        let mut renamed = case.pipeline.clone();
+        renamed.spec.consumers[0].name = "second".to_owned();
+        case.cluster.apply(&renamed).await?;
+        let deployments = case.cluster.api::<Deployment>(&case.names.namespace);
+        let readers = ListParams::default().labels("app.kubernetes.io/name=consumer");
+        eventually("only the second reader is left", SOON, async || {
+            let found = deployments.list(&readers).await?;
+            let ready = |deployment: &Deployment| deployment.status.as_ref().and_then(|status| status.ready_replicas);
+            let ready: i32 = found.iter().filter_map(ready).sum();
+            assert!(ready >= 1, "nobody reads");
+            let left: Vec<String> = found.iter().map(ResourceExt::name_any).collect();
+            ensure!(left == [case.names.deployment("second")], "there are {left:?}");
+            Ok(Some(()))
+        })
+        .await?;
+        let (_, receipts) = case.answered(&generator, SOON).await?;
+        case.all_stored_once(&receipts).await
+    })
+    .await;
+}
+
+/// A pipeline of the same topics whose names are its user's own, with one reader.
+fn one_reader(pipeline: &mut SyncPipeline) {
+    let spec = &mut pipeline.spec;
+    let topics = Source::ALL.map(Source::topic);
+    spec.profile = Profile::Custom;
+    spec.topics = topics
+        .map(|topic| serde_json::from_value(json!({"name": topic, "partitions": 4})).unwrap())
+        .to_vec();
+    spec.producers = vec![serde_json::from_value(json!({"name": "producer", "topics": topics})).unwrap()];
+    spec.consumers = vec![
+        serde_json::from_value(json!({
+            "name": "first", "group": "readers", "topics": topics, "replicas": {"min": 1, "max": 4},
+        }))
+        .unwrap(),
+    ];
 }
 
 #[tokio::test]
