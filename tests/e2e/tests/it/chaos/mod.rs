@@ -1,5 +1,6 @@
 //! Parts of a pipeline are killed in mid-burst: nothing is lost, nothing is twice, and it recovers by itself.
 
+mod beneath;
 mod steps;
 
 use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, show, with_pipeline};
