@@ -13,6 +13,8 @@ use std::fmt::Debug;
 use std::path::Path;
 use std::time::Duration;
 
+/// Longest time in which a namespace goes.
+const NAMESPACE_GOES: Duration = Duration::from_secs(120);
 /// Field manager of everything applied from here.
 const MANAGER: &str = "syncpipeline-e2e";
 
@@ -72,11 +74,17 @@ impl Cluster {
         delete(&self.api::<K>(namespace), name, timeout).await
     }
 
-    /// Creates a namespace, or finds it.
+    /// Creates a namespace, or finds it; one that is still going is waited for.
     pub async fn create_namespace(&self, name: &str) -> Result<()> {
+        let api: Api<Namespace> = Api::all(self.client());
+        eventually(&format!("the end of namespace {name}"), NAMESPACE_GOES, async || {
+            let found = api.get_opt(name).await?;
+            let is_going = found.is_some_and(|found| found.meta().deletion_timestamp.is_some());
+            Ok((!is_going).then_some(()))
+        })
+        .await?;
         let mut namespace = Namespace::default();
         namespace.metadata.name = Some(name.to_owned());
-        let api: Api<Namespace> = Api::all(self.client());
         let params = PatchParams::apply(MANAGER).force();
         api.patch(name, &params, &Patch::Apply(namespace)).await?;
         Ok(())
@@ -85,6 +93,15 @@ impl Cluster {
     /// Deletes a namespace with all that is in it, and waits until it is gone.
     pub async fn delete_namespace(&self, name: &str, timeout: Duration) -> Result<()> {
         delete(&Api::<Namespace>::all(self.client()), name, timeout).await
+    }
+
+    /// Lets a namespace go with all that is in it, which takes a while.
+    pub async fn abandon_namespace(&self, name: &str) -> Result<()> {
+        let api: Api<Namespace> = Api::all(self.client());
+        match api.delete(name, &DeleteParams::background()).await {
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            outcome => Ok(outcome.map(drop)?),
+        }
     }
 
     /// `reason: note` of the Events about an object, oldest first.

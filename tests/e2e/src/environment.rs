@@ -9,10 +9,6 @@ use kube::core::ObjectMeta;
 use services::Running;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-/// Longest wait for a namespace to go.
-const DELETION: Duration = Duration::from_secs(120);
 
 /// Names that examples use.
 const KAFKA: (&str, i32) = ("kafka", 9092);
@@ -81,9 +77,9 @@ impl Environment {
         Ok(())
     }
 
-    /// Deletes the namespace with all that is in it.
-    pub async fn delete(&self) -> Result<()> {
-        self.cluster.delete_namespace(&self.namespace, DELETION).await
+    /// Lets the namespace go with all that is in it; the next one of its name waits until it is gone.
+    pub async fn abandon(&self) -> Result<()> {
+        self.cluster.abandon_namespace(&self.namespace).await
     }
 
     /// A Service without selector. Each address has a slice of its own, because all addresses of a slice share

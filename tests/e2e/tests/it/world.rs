@@ -217,7 +217,7 @@ impl Case {
         self.cluster
             .delete::<SyncPipeline>(&self.names.namespace, &self.names.pipeline, CLEAN)
             .await?;
-        self.environment.delete().await?;
+        self.environment.abandon().await?;
         self.remove_data().await
     }
 
