@@ -141,6 +141,7 @@ fn unit_and_cluster(
     progress: &Progress,
 ) -> Result<()> {
     let (unit, cluster) = (groups.contains(&Group::Unit), groups.contains(&Group::Cluster));
+    let on_environment = groups.iter().any(|group| group.module().is_some());
     if cluster {
         require_nothing_running()?;
     }
@@ -150,6 +151,9 @@ fn unit_and_cluster(
             if unit {
                 checks::of_sources(totals, progress)?;
                 cargo_test(&targets.unit(), &[], None, totals)?;
+            }
+            if cluster && on_environment {
+                compile(&targets.on_environment())?;
             }
             Ok(())
         }),
@@ -184,6 +188,16 @@ fn require_nothing_running() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Compiles tests that are run later.
+fn compile(targets: &[String]) -> Result<()> {
+    let mut command = workspace::cargo();
+    foreground::run(
+        command
+            .args(["test", "--workspace", "--locked", "--no-run"])
+            .args(targets),
+    )
 }
 
 /// Runs cargo test over the whole workspace, so that everything is compiled with one set of features.
