@@ -28,9 +28,11 @@ pub fn arrange(plan: &mut Plan, pipeline: &Pipeline, live: &[Arc<Deployment>]) -
         if now.is_some_and(|now| is_ready(now, consumer)) {
             continue;
         }
+        // Of several, as after two names in a row, the one that really reads.
         let before = leaving
             .iter()
-            .find(|leaving| reads_for(leaving, &consumer.group) && wanted(leaving) > 0);
+            .filter(|leaving| reads_for(leaving, &consumer.group) && wanted(leaving) > 0)
+            .max_by_key(|leaving| ready(leaving));
         if let Some(before) = before {
             let bounds = consumer.component.bounds;
             plan.starts.insert(name, wanted(before).max(bounds.min).min(bounds.max));
@@ -42,9 +44,7 @@ pub fn arrange(plan: &mut Plan, pipeline: &Pipeline, live: &[Arc<Deployment>]) -
 
 /// Whether a reader has the pods that it has at least: more of them may wait for the room that the old ones take.
 fn is_ready(deployment: &Deployment, consumer: &Consumer) -> bool {
-    let status = deployment.status.as_ref();
-    let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
-    ready >= consumer.component.bounds.min.min(wanted(deployment))
+    ready(deployment) >= consumer.component.bounds.min.min(wanted(deployment))
 }
 
 fn reads_for(deployment: &Deployment, group: &str) -> bool {
@@ -52,6 +52,11 @@ fn reads_for(deployment: &Deployment, group: &str) -> bool {
         .annotations()
         .get(GROUP_ANNOTATION)
         .is_some_and(|own| own == group)
+}
+
+fn ready(deployment: &Deployment) -> i32 {
+    let status = deployment.status.as_ref();
+    status.and_then(|status| status.ready_replicas).unwrap_or(0)
 }
 
 fn wanted(deployment: &Deployment) -> i32 {
@@ -116,6 +121,14 @@ mod tests {
         );
         assert_eq!(arranged(&[live("p-new", "readers", 3, 1), old.clone()]), (stays, 3));
         assert_eq!(arranged(&[live("p-new", "readers", 3, 2), old]).0, Predecessors::new());
+    }
+
+    #[test]
+    fn of_two_names_in_a_row_the_one_that_reads_stays() {
+        let (first, second) = (live("p-first", "readers", 2, 2), live("p-second", "readers", 2, 0));
+        for order in [[first.clone(), second.clone()], [second, first]] {
+            assert_eq!(arranged(&order).0["new"], "p-first");
+        }
     }
 
     #[test]
