@@ -108,6 +108,10 @@ impl Room<'_> {
         let seen = self.objects;
         let mut all = self.converge(&seen.accounts, &plan.accounts, staying, created).await?;
         all.add(self.converge(&seen.services, &plan.services, staying, created).await?);
+        all.add(
+            self.converge(&seen.ingresses, &plan.ingresses, staying, created)
+                .await?,
+        );
         let starting = |deployment: Deployment| started(deployment, plan);
         all.add(
             self.converge(&seen.deployments, &plan.deployments, staying, starting)

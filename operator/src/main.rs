@@ -220,6 +220,9 @@ fn print_plan(file: &std::path::Path, settings: &Settings) -> Outcome {
     for deployment in &plan.deployments {
         out += &format!("---\n{}", manifest::render(deployment)?);
     }
+    for ingress in &plan.ingresses {
+        out += &format!("---\n{}", manifest::render(ingress)?);
+    }
     for autoscaler in &plan.autoscalers {
         out += &format!("---\n{}", manifest::render(autoscaler)?);
     }

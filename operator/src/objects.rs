@@ -23,6 +23,8 @@ pub struct Objects {
     pub services: Table,
     /// Deployments.
     pub deployments: Table,
+    /// Ingresses.
+    pub ingresses: Table,
     /// Autoscalers.
     pub autoscalers: Table,
     /// Budgets for voluntary disruptions.
@@ -37,6 +39,7 @@ impl Default for Objects {
             accounts: Table::new(Counts::EveryWrite),
             services: Table::new(Counts::EveryWrite),
             deployments: Table::new(Counts::Generation),
+            ingresses: Table::new(Counts::EveryWrite),
             autoscalers: Table::new(Counts::EveryWrite),
             budgets: Table::new(Counts::Generation),
             network_policies: Table::new(Counts::EveryWrite),

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
@@ -66,6 +66,7 @@ pub async fn differences(
     text += &room.of_kind::<ServiceAccount>(&plan.accounts).await?;
     text += &room.of_kind::<Service>(&plan.services).await?;
     text += &room.of_kind::<Deployment>(&plan.deployments).await?;
+    text += &room.of_kind::<Ingress>(&plan.ingresses).await?;
     text += &room.of_kind::<HorizontalPodAutoscaler>(&plan.autoscalers).await?;
     text += &room.of_kind::<PodDisruptionBudget>(&plan.budgets).await?;
     text += &room.of_kind::<NetworkPolicy>(&plan.network_policies).await?;

@@ -10,7 +10,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -73,6 +73,7 @@ pub fn start(client: &Client, scope: &Scope, objects: &Arc<Objects>, tasks: &mut
     };
     starting.by_metadata::<ServiceAccount>(|objects| &objects.accounts);
     starting.by_metadata::<Service>(|objects| &objects.services);
+    starting.by_metadata::<Ingress>(|objects| &objects.ingresses);
     starting.by_metadata::<HorizontalPodAutoscaler>(|objects| &objects.autoscalers);
     starting.by_metadata::<PodDisruptionBudget>(|objects| &objects.budgets);
     starting.by_metadata::<NetworkPolicy>(|objects| &objects.network_policies);

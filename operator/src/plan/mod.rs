@@ -1,7 +1,7 @@
 //! From a pipeline to the topics and Kubernetes objects that make it. Pure: the same pipeline always gives the
 //! same plan.
 //!
-//! One file a kind of object: [`account`], [`workload`] (Deployments), [`service`], [`autoscaler`],
+//! One file a kind of object: [`account`], [`workload`] (Deployments), [`service`], [`ingress`], [`autoscaler`],
 //! [`disruption`] (budgets), [`network`] (policies); [`environment`] holds the contract with the images, [`pod`]
 //! probes, security and placement, [`sizing`] the pods' sizes, [`naming`] names and labels.
 
@@ -9,6 +9,7 @@ pub mod account;
 pub mod autoscaler;
 pub mod disruption;
 pub mod environment;
+pub mod ingress;
 pub mod naming;
 pub mod network;
 pub mod pod;
@@ -21,12 +22,12 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
-use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use serde::Serialize;
 
-use crate::api::spec::ServiceSettings;
+use crate::api::spec::ServiceType;
 use crate::validate::{Component, Pipeline, Topic};
 use naming::Naming;
 
@@ -56,6 +57,8 @@ pub struct Plan {
     /// Replicas that a new Deployment starts with, by its name: from then on they belong to its scaler. 0 where the
     /// component is switched off, which holds from then on as well.
     pub starts: BTreeMap<String, i32>,
+    /// Ways to the APIs from outside the cluster.
+    pub ingresses: Vec<Ingress>,
     /// Autoscalers of the APIs.
     pub autoscalers: Vec<HorizontalPodAutoscaler>,
     /// Budgets for voluntary disruptions.
@@ -73,6 +76,7 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
         services: vec![],
         deployments: vec![],
         starts: BTreeMap::new(),
+        ingresses: vec![],
         autoscalers: vec![],
         budgets: vec![],
         network_policies: vec![],
@@ -83,15 +87,20 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
         plan.add_common(&name, pipeline, component, network::of_producer(pipeline));
         plan.deployments
             .push(workload::of_producer(&name, pipeline, producer, settings, secrets));
-        let size = sizing::of_pipeline_pods(pipeline.environment);
+        let default = match &producer.ingress {
+            Some(_) => ServiceType::ClusterIp,
+            None => service::default_type(pipeline.environment),
+        };
+        let service = service::of_api(&name, default, &producer.service, contract::port::PRODUCER);
         plan.add_api(
             &name,
-            pipeline,
             component,
-            &producer.service,
-            contract::port::PRODUCER,
-            size,
+            service,
+            sizing::of_pipeline_pods(pipeline.environment),
         );
+        let ingress = producer.ingress.as_ref();
+        plan.ingresses
+            .extend(ingress.map(|settings| ingress::of_api(&name, settings)));
     }
     for consumer in &pipeline.consumers {
         let component = &consumer.component;
@@ -107,15 +116,9 @@ pub fn plan(pipeline: &Pipeline, settings: &Settings, owner: &OwnerReference, se
         plan.add_common(&name, pipeline, component, network::of_insight(pipeline, insight));
         plan.deployments
             .push(workload::of_insight(&name, pipeline, insight, secrets));
-        let size = sizing::of_insights(pipeline.environment);
-        plan.add_api(
-            &name,
-            pipeline,
-            component,
-            &insight.service,
-            contract::port::INSIGHTS,
-            size,
-        );
+        let default = service::default_type(pipeline.environment);
+        let service = service::of_api(&name, default, &insight.service, contract::port::INSIGHTS);
+        plan.add_api(&name, component, service, sizing::of_insights(pipeline.environment));
     }
     plan
 }
@@ -126,11 +129,13 @@ impl Plan {
         let accounts = self.accounts.iter_mut().map(|object| &mut object.metadata);
         let services = self.services.iter_mut().map(|object| &mut object.metadata);
         let deployments = self.deployments.iter_mut().map(|object| &mut object.metadata);
+        let ingresses = self.ingresses.iter_mut().map(|object| &mut object.metadata);
         let autoscalers = self.autoscalers.iter_mut().map(|object| &mut object.metadata);
         let budgets = self.budgets.iter_mut().map(|object| &mut object.metadata);
         let policies = self.network_policies.iter_mut().map(|object| &mut object.metadata);
         let all = accounts.chain(services).chain(deployments).chain(autoscalers);
-        all.chain(budgets)
+        all.chain(ingresses)
+            .chain(budgets)
             .chain(policies)
             .for_each(|metadata| metadata.owner_references = None);
     }
@@ -147,17 +152,8 @@ impl Plan {
     }
 
     /// What every API has beside.
-    fn add_api(
-        &mut self,
-        name: &Naming,
-        pipeline: &Pipeline,
-        component: &Component,
-        service: &ServiceSettings,
-        port: u16,
-        size: sizing::Size,
-    ) {
-        self.services
-            .push(service::of_api(name, pipeline.environment, service, port));
+    fn add_api(&mut self, name: &Naming, component: &Component, service: Service, size: sizing::Size) {
+        self.services.push(service);
         // An autoscaler has at least one pod.
         if !component.bounds.is_off() {
             self.autoscalers.push(autoscaler::of_api(name, component.bounds, size));

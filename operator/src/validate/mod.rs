@@ -116,6 +116,7 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
                 component.image.is_none(),
             )?,
             service: producer.service.clone(),
+            ingress: producer.ingress.clone(),
         });
     }
 

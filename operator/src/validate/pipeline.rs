@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::connections::Pools;
 use crate::api::spec::{
-    self, DeletionPolicy, EnvVariable, Environment, LadderColumn, NetworkPolicySettings, PodSettings, Probes, Region,
-    ServiceAccountSettings, ServiceSettings,
+    self, DeletionPolicy, EnvVariable, Environment, IngressSettings, LadderColumn, NetworkPolicySettings, PodSettings,
+    Probes, Region, ServiceAccountSettings, ServiceSettings,
 };
 use crate::ladder::{self, Bounds};
 
@@ -114,6 +114,8 @@ pub struct Producer {
     pub topics: Vec<String>,
     /// Its Service.
     pub service: ServiceSettings,
+    /// The way to it from outside the cluster.
+    pub ingress: Option<IngressSettings>,
 }
 
 /// A reader of topics.

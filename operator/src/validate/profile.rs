@@ -91,6 +91,7 @@ fn named_producer() -> ProducerSpec {
         name: "producer".to_owned(),
         topics: None,
         service: ServiceSettings::default(),
+        ingress: None,
         component: spec::Component::default(),
     }
 }

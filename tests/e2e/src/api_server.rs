@@ -12,7 +12,7 @@ const WRITES: [&str; 5] = ["POST", "PUT", "PATCH", "APPLY", "DELETE"];
 
 /// What the operator writes, Events apart, which everybody writes: [`Told`] knows its own. Other subresources, as the
 /// status of a Deployment, are other programs' to write.
-pub const BY_OPERATOR: [&str; 10] = [
+pub const BY_OPERATOR: [&str; 11] = [
     "syncpipelines",
     "syncpipelines/status",
     "deployments",
@@ -21,6 +21,7 @@ pub const BY_OPERATOR: [&str; 10] = [
     "serviceaccounts",
     "poddisruptionbudgets",
     "networkpolicies",
+    "ingresses",
     "horizontalpodautoscalers",
     "configmaps",
 ];

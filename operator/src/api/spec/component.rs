@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{EnvVariable, PodSettings, Probes, Scaling};
+use super::{EnvVariable, LocalObject, PodSettings, Probes, Scaling};
 
 /// An HTTP API that writes to topics.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
@@ -23,6 +23,10 @@ pub struct Producer {
     /// Its Service.
     #[serde(default)]
     pub service: ServiceSettings,
+    /// An Ingress in front of the Service, which is inside the cluster then unless its type says otherwise; none when
+    /// left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<IngressSettings>,
     /// What every component has.
     #[serde(flatten)]
     pub component: Component,
@@ -32,7 +36,7 @@ pub struct Producer {
 #[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceSettings {
-    /// `LoadBalancer` in `prod`, else `ClusterIP`, when left out.
+    /// `LoadBalancer` in `prod` without an Ingress, else `ClusterIP`, when left out.
     #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
     pub type_: Option<ServiceType>,
     /// Annotations, for example for the load balancer's controller.
@@ -43,6 +47,37 @@ pub struct ServiceSettings {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub load_balancer_class: Option<String>,
+}
+
+/// The way from outside the cluster to an API, by host name.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, PartialEq)]
+#[serde(rename_all = "camelCase")]
+pub struct IngressSettings {
+    /// Host name, which may begin with `*.`.
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
+    pub host: String,
+    /// Path below which everything goes to the API.
+    #[serde(default = "root_path")]
+    #[schemars(length(min = 1, max = 256), regex(pattern = r"^/"))]
+    pub path: String,
+    /// Class of the controller that serves it; the cluster's own choice when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 253))]
+    pub class_name: Option<String>,
+    /// Annotations for the controller.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub annotations: BTreeMap<String, String>,
+    /// Secret of type `kubernetes.io/tls` with the certificate of the host; no encryption when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls_secret_ref: Option<LocalObject>,
+}
+
+fn root_path() -> String {
+    "/".to_owned()
 }
 
 /// Type of a Service.

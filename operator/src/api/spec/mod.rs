@@ -26,7 +26,9 @@ use serde::{Deserialize, Serialize};
 
 use super::status::SyncPipelineStatus;
 
-pub use component::{Batch, Component, Consumer, Producer, ReplicaBounds, ServiceSettings, ServiceType};
+pub use component::{
+    Batch, Component, Consumer, IngressSettings, Producer, ReplicaBounds, ServiceSettings, ServiceType,
+};
 pub use credentials::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, SecretKey};
 pub use insights::{Api, Insights};
 pub use kafka::{Kafka, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityProtocol};

@@ -9,6 +9,8 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
+use k8s_openapi::api::networking::v1::{Ingress, NetworkPolicy};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{DeleteParams, ListParams};
 use kube::{Resource, ResourceExt};
 use operator::api::SyncPipeline;
@@ -188,50 +190,73 @@ fn one_reader(pipeline: &mut SyncPipeline) {
 
 #[tokio::test]
 async fn what_somebody_deletes_or_changes_comes_back() {
-    with_pipeline(
-        "drift",
-        |_| {},
-        async |case| {
-            let names = &case.names;
-            let producer = names.deployment("producer");
-            let services = case.cluster.api::<Service>(&names.namespace);
-            let before = services.get(&producer).await?;
-            services.delete(&producer, &DeleteParams::default()).await?;
-            let after = eventually("the Service comes back", SOON, async || {
-                let found = services.get_opt(&producer).await?;
-                Ok(found.filter(|found| found.uid() != before.uid()))
-            })
-            .await?;
-            let selector = |service: &Service| service.spec.as_ref().and_then(|spec| spec.selector.clone());
-            assert_eq!(selector(&after), selector(&before));
+    with_pipeline("drift", with_ingress, async |case| {
+        let names = &case.names;
+        let producer = names.deployment("producer");
+        comes_back::<Service>(case, &producer).await?;
+        comes_back::<ServiceAccount>(case, &producer).await?;
+        comes_back::<Ingress>(case, &producer).await?;
+        comes_back::<HorizontalPodAutoscaler>(case, &producer).await?;
+        comes_back::<PodDisruptionBudget>(case, &producer).await?;
+        comes_back::<NetworkPolicy>(case, &producer).await?;
+        comes_back::<Deployment>(case, &producer).await?;
 
-            let deployments = case.cluster.api::<Deployment>(&names.namespace);
-            let image = |deployment: &Deployment| {
-                let pod = deployment.spec.template.spec.clone().unwrap_or_default();
-                pod.containers[0].image.clone()
-            };
-            let sms = names.deployment("sms");
-            let before = image(&deployments.get(&sms).await?);
-            let stray = format!("deployment/{sms}");
-            let arguments = [
-                "set",
-                "image",
-                &stray,
-                "*=example.invalid/other:1",
-                "--namespace",
-                &names.namespace,
-            ];
-            output("kubectl", &arguments).await?;
-            eventually("the image comes back", SOON, async || {
-                let now = image(&deployments.get(&sms).await?);
-                ensure!(now == before, "it is {now:?}");
-                Ok(Some(()))
-            })
-            .await?;
-            case.ready().await
-        },
-    )
+        let deployments = case.cluster.api::<Deployment>(&names.namespace);
+        let image = |deployment: &Deployment| {
+            let pod = deployment.spec.template.spec.clone().unwrap_or_default();
+            pod.containers[0].image.clone()
+        };
+        let sms = names.deployment("sms");
+        let before = image(&deployments.get(&sms).await?);
+        let stray = format!("deployment/{sms}");
+        let arguments = [
+            "set",
+            "image",
+            &stray,
+            "*=example.invalid/other:1",
+            "--namespace",
+            &names.namespace,
+        ];
+        output("kubectl", &arguments).await?;
+        eventually("the image comes back", SOON, async || {
+            let now = image(&deployments.get(&sms).await?);
+            ensure!(now == before, "it is {now:?}");
+            Ok(Some(()))
+        })
+        .await?;
+
+        let mut without = case.pipeline.clone();
+        without.spec.producers[0].ingress = None;
+        case.cluster.apply(&without).await?;
+        eventually("the Ingress goes with its field", SOON, async || {
+            let left = owned::<Ingress>(case).await?;
+            ensure!(left.is_empty(), "left: {left:?}");
+            Ok(Some(()))
+        })
+        .await?;
+        case.ready().await
+    })
     .await;
+}
+
+fn with_ingress(pipeline: &mut SyncPipeline) {
+    let producer = json!({"name": "producer", "ingress": {"host": "sync.example.com"}});
+    pipeline.spec.producers = vec![serde_json::from_value(producer).unwrap()];
+}
+
+/// Deletes an object and waits for another one in its place.
+async fn comes_back<K>(case: &Case, name: &str) -> Result<()>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    let api = case.cluster.api::<K>(&case.names.namespace);
+    let before = api.get(name).await?;
+    api.delete(name, &DeleteParams::background()).await?;
+    eventually(&format!("the {} comes back", K::kind(&())), SOON, async || {
+        let found = api.get_opt(name).await?;
+        Ok(found.is_some_and(|found| found.uid() != before.uid()).then_some(()))
+    })
+    .await
 }
 
 #[tokio::test]

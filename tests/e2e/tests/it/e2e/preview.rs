@@ -80,8 +80,8 @@ async fn every_object_of_a_plan_is_accepted_by_the_api_server_with_strict_valida
         assert_eq!(apis.into_iter().collect::<Vec<_>>(), APIS);
         let arguments = ["apply", "--dry-run=server", "--validate=strict", "--filename=-"];
         let accepted = output_of("kubectl", &arguments, &manifests).await?;
-        // Six components: an account, a Deployment, a budget and a policy each, and three APIs.
-        assert_eq!(accepted.lines().count(), 6 * 4 + 3 * 2, "{accepted}");
+        // Six components: an account, a Deployment, a budget and a policy each; three APIs, and one way in.
+        assert_eq!(accepted.lines().count(), 6 * 4 + 3 * 2 + 1, "{accepted}");
         Ok(())
     })
     .await;
@@ -117,7 +117,14 @@ fn every_setting(pipeline: &mut SyncPipeline) {
     };
     let service = json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/nlb", "annotations": {"a": "b"}});
     let spec = &mut pipeline.spec;
-    spec.producers = vec![serde_json::from_value(with(json!({"name": "producer", "service": service}))).unwrap()];
+    spec.producers = vec![
+        serde_json::from_value(with(json!({
+            "name": "producer", "service": service,
+            "ingress": {"host": "*.example.com", "path": "/sync", "className": "nginx", "annotations": {"a": "b"},
+                "tlsSecretRef": {"name": "certificate"}},
+        })))
+        .unwrap(),
+    ];
     let consumers =
         ["sms", "events", "common"].map(|name| serde_json::from_value(with(json!({"name": name}))).unwrap());
     spec.consumers = consumers.to_vec();

@@ -79,6 +79,7 @@ fn bring(pipeline: &mut SyncPipeline) {
         name: "producer".to_owned(),
         topics: None,
         service: ServiceSettings::default(),
+        ingress: None,
         component: component.clone(),
     }];
     for consumer in &mut spec.consumers {
