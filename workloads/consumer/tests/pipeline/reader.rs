@@ -51,11 +51,11 @@ impl Reader {
         .with_context(|| self.tail())
     }
 
-    /// Waits until `/ready` is a 503 that names this part.
-    pub(crate) async fn until_not_ready(&self, part: &str) -> Result<()> {
+    /// Waits until `/ready` is a 503 that names one of these parts.
+    pub(crate) async fn until_not_ready(&self, parts: &[&str]) -> Result<()> {
         wait::until("the reader is not ready", Duration::from_secs(60), async || {
             let (status, body) = self.get("/ready").await?;
-            let named = body.contains(&format!(r#""part":"{part}""#));
+            let named = parts.iter().any(|part| body.contains(&format!(r#""part":"{part}""#)));
             Ok((status != 503 || !named).then(|| format!("{status} {body}")))
         })
         .await
