@@ -9,6 +9,7 @@ use contract::Source;
 use futures::{StreamExt, future::try_join_all};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
+use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -105,7 +106,8 @@ async fn watch(cluster: Cluster, names: Names, recording: Arc<Mutex<Recording>>)
         names.pipeline
     );
     let deployments = cluster.api::<Deployment>(&names.namespace);
-    let mut events = std::pin::pin!(watcher(deployments, Config::default().labels(&selector)));
+    let events = watcher(deployments, Config::default().labels(&selector)).default_backoff();
+    let mut events = std::pin::pin!(events);
     while let Some(event) = events.next().await {
         // An error is followed by a new watch, with everything that is there now.
         if let Ok(Event::Apply(deployment) | Event::InitApply(deployment)) = event {

@@ -4,5 +4,6 @@
 mod chaos;
 mod chart;
 mod e2e;
+mod look;
 mod tools;
 mod world;

@@ -1,5 +1,6 @@
 //! A pipeline of its own for each test, with its own namespace, topics, groups, schema and database.
 
+use crate::look::look;
 use crate::tools::in_checkout;
 use ::e2e::cluster::Cluster;
 use ::e2e::environment::Environment;
@@ -14,9 +15,6 @@ use ::e2e::verdict::{Evidence, Verdict};
 use anyhow::{Context, Result, ensure};
 use futures::FutureExt;
 use generator::tally::{AcceptedRecord, Progress};
-use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt;
-use kube::api::ListParams;
 use operator::api::{SyncPipeline, SyncPipelineStatus};
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -78,8 +76,12 @@ pub(crate) async fn with_case(
         panic!("{error:#}\nThese tests need a cluster with the operator, and data services: run `cargo xtask test e2e`")
     });
     let outcome = AssertUnwindSafe(test(&case)).catch_unwind().await;
+    // The reason comes first: what is shown of a long report is its beginning.
+    if let Ok(Err(error)) = &outcome {
+        eprintln!("{error:#}");
+    }
     if !matches!(outcome, Ok(Ok(()))) {
-        eprintln!("{}", case.look().await);
+        eprintln!("{}", look(&case).await);
     }
     let removed = case.remove().await;
     match outcome {
@@ -230,58 +232,12 @@ impl Case {
         self.kafka.delete_topics(&own).await?;
         self.stores.remove().await
     }
-
-    /// What a person would look at first.
-    async fn look(&self) -> String {
-        let status = self
-            .status()
-            .await
-            .map(|status| serde_json::to_string_pretty(&status).unwrap_or_default());
-        let events = self
-            .cluster
-            .events(&self.names.namespace, &self.names.pipeline)
-            .await
-            .unwrap_or_default();
-        let pods = self
-            .cluster
-            .api::<Pod>(&self.names.namespace)
-            .list(&ListParams::default())
-            .await;
-        let pods = pods.map(|pods| pods.items).unwrap_or_default();
-        let pods: Vec<String> = pods.iter().map(describe).collect();
-        format!(
-            "status: {}\nevents:\n  {}\npods:\n  {}",
-            status.unwrap_or_else(|error| error.to_string()),
-            events.join("\n  "),
-            pods.join("\n  ")
-        )
-    }
 }
 
 /// Shows a figure also where the test passes: what is written past the print macros is not captured.
 pub(crate) fn show(line: &str) {
     // Nobody is left to be told when standard error is closed.
     let _ = writeln!(std::io::stderr(), "{line}");
-}
-
-fn describe(pod: &Pod) -> String {
-    let status = pod.status.clone().unwrap_or_default();
-    let containers = status.container_statuses.unwrap_or_default();
-    let states: Vec<String> = containers
-        .iter()
-        .map(|container| {
-            format!(
-                "ready {}, restarts {}, {:?}",
-                container.ready, container.restart_count, container.state
-            )
-        })
-        .collect();
-    format!(
-        "{} {}: {}",
-        pod.name_any(),
-        status.phase.unwrap_or_default(),
-        states.join("; ")
-    )
 }
 
 /// Gives a pipeline names of its own, small ladders and a short cooldown.
