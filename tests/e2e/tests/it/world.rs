@@ -32,12 +32,17 @@ pub(crate) const OPERATOR: &str = "app.kubernetes.io/component=operator";
 /// Names the stand-in's image.
 pub(crate) const STAND_IN: &str = "SYNCPIPELINE_IMAGE_STAND_IN";
 
-pub(crate) const READY: Duration = Duration::from_secs(180);
+/// Far longer than anything takes, as are all limits here: how fast a machine is, is not what these tests are about.
+pub(crate) const READY: Duration = Duration::from_secs(400);
+/// Longest time until what is asked of the operator or the cluster has happened.
+pub(crate) const SOON: Duration = Duration::from_secs(180);
 /// Longest time until everything accepted is stored.
-const STORED: Duration = Duration::from_secs(180);
+const STORED: Duration = Duration::from_secs(400);
 /// Longest way down all rungs with the tests' cooldown.
-const WAY_DOWN: Duration = Duration::from_secs(180);
-const CLEAN: Duration = Duration::from_secs(120);
+const WAY_DOWN: Duration = Duration::from_secs(400);
+/// Longest time until every upload has its answer.
+pub(crate) const ANSWERED: Duration = Duration::from_secs(400);
+const CLEAN: Duration = Duration::from_secs(240);
 
 /// A test's pipeline and everything around it.
 pub(crate) struct Case {

@@ -1,7 +1,7 @@
 //! What a pipeline stands on goes away or changes in mid-burst: afterwards everything is what it was.
 
-use super::{SOON, survives};
-use crate::world::{Case, with_pipeline};
+use super::survives;
+use crate::world::{Case, SOON, with_pipeline};
 use ::e2e::eventually::eventually;
 use ::e2e::pipeline::condition;
 use anyhow::{Context, Result, ensure};

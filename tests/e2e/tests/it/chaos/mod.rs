@@ -3,7 +3,7 @@
 mod beneath;
 mod steps;
 
-use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, show, with_pipeline};
+use crate::world::{ANSWERED, Case, OPERATOR, OPERATOR_NAMESPACE, SOON, show, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
 use contract::env;
@@ -19,7 +19,6 @@ use std::time::{Duration, Instant};
 /// Traffic in which something is killed, and the moment for it.
 const PHASES: &str = "before:4s@80x20,kill:16s@80x20";
 const KILL: &str = "kill";
-const SOON: Duration = Duration::from_secs(90);
 
 /// Sends a burst, does harm in the middle of it, and expects that everything is stored once and the pipeline is Ready.
 async fn survives(case: &Case, harm: impl AsyncFnOnce() -> Result<()>) -> Result<()> {
@@ -27,7 +26,7 @@ async fn survives(case: &Case, harm: impl AsyncFnOnce() -> Result<()>) -> Result
     let generator = case.traffic(PHASES, None).await?;
     generator.reached(KILL, SOON).await?;
     harm().await?;
-    let (progress, receipts) = case.answered(&generator, Duration::from_secs(240)).await?;
+    let (progress, receipts) = case.answered(&generator, ANSWERED).await?;
     show(&format!(
         "traffic: {:?}, withheld {}",
         progress.total, progress.withheld

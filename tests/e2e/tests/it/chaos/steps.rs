@@ -1,7 +1,7 @@
 //! The operator ends after each step of a pass: the next one brings about the same as if nothing had happened.
 
-use super::{SOON, is_ready};
-use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, STAND_IN, with_case};
+use super::is_ready;
+use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, SOON, STAND_IN, with_case};
 use ::e2e::eventually::eventually;
 use ::e2e::pipeline::{condition, status};
 use anyhow::{Context, Result, ensure};

@@ -2,7 +2,7 @@
 
 use super::{RELEASE, chart, helm, version};
 use crate::tools::{in_checkout, output, output_of};
-use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, with_pipeline};
+use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, SOON, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -12,14 +12,12 @@ use kube::ResourceExt;
 use kube::api::{Api, ListParams};
 use serde_json::{Value, json};
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// The chart before this one, as `helm package` made it then. Its own operator is not at hand: what is upgraded are its
 /// objects and its definition.
 const PREVIOUS: &str = "tests/e2e/fixtures/syncpipeline-0.1.0.tgz";
 const PREVIOUS_VERSION: &str = "0.1.0";
 const DEFINITION: &str = "syncpipelines.syncpipeline.dev";
-const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn pipelines_outlive_an_upgrade_and_an_uninstall_of_the_operator() {

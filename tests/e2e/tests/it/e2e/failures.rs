@@ -1,14 +1,11 @@
 //! What goes wrong around a pipeline is said in a condition and an Event, is retried, and disturbs nobody else.
 
-use crate::world::{Case, with_pipeline};
+use crate::world::{Case, SOON, with_pipeline};
 use ::e2e::eventually::eventually;
 use ::e2e::pipeline::{Names, condition, status};
 use anyhow::{Result, bail, ensure};
 use kube::ResourceExt;
 use operator::api::SyncPipeline;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(60);
 
 /// A second pipeline beside the test's own.
 fn beside(case: &Case, name: &str) -> SyncPipeline {
@@ -106,7 +103,7 @@ async fn a_failure_is_told_and_disturbs_nobody_else() {
                 .await?;
             for repaired in [&missing, &wrong] {
                 let names = Names::of(repaired)?;
-                ::e2e::pipeline::wait_ready(&case.cluster, &names, Duration::from_secs(150), |_| {}).await?;
+                ::e2e::pipeline::wait_ready(&case.cluster, &names, SOON, |_| {}).await?;
             }
             for pipeline in [&missing, &wrong, &unreachable] {
                 case.cluster

@@ -1,7 +1,7 @@
 //! What users do by hand is respected, and said.
 
 use crate::tools::output;
-use crate::world::with_pipeline;
+use crate::world::{SOON, with_pipeline};
 use ::e2e::eventually::eventually;
 use ::e2e::pipeline::condition;
 use anyhow::{Context, Result, ensure};
@@ -9,7 +9,6 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::DeleteParams;
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(60);
 /// Long enough for a pass and several readings of the lag.
 const A_WHILE: Duration = Duration::from_secs(5);
 

@@ -1,7 +1,7 @@
 //! From `kubectl apply` to `kubectl delete`.
 
 use crate::tools::output;
-use crate::world::{Case, with_case, with_pipeline};
+use crate::world::{Case, SOON, with_case, with_pipeline};
 use ::e2e::eventually::eventually;
 use anyhow::{Result, ensure};
 use contract::Source;
@@ -19,9 +19,6 @@ use serde::de::DeserializeOwned;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(60);
 
 /// Names and owners (by uid) of a pipeline's objects of one kind.
 async fn owned<K>(case: &Case) -> Result<BTreeMap<String, Vec<String>>>

@@ -1,6 +1,6 @@
 //! Records that are no good, and records that come again.
 
-use crate::world::{Case, with_pipeline};
+use crate::world::{Case, SOON, with_pipeline};
 use ::e2e::eventually::eventually;
 use ::e2e::pipeline::TENANT;
 use anyhow::{Result, ensure};
@@ -11,10 +11,8 @@ use contract::{Envelope, Source, header};
 use generator::traffic::{Mix, Traffic};
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::time::Duration;
 use uuid::Uuid;
 
-const SOON: Duration = Duration::from_secs(60);
 const USER: &str = "user-1";
 const DEVICE: &str = "device-1";
 

@@ -2,7 +2,7 @@
 
 use super::failures::fails;
 use crate::tools::kubectl_apply;
-use crate::world::{Case, with_case};
+use crate::world::{Case, SOON, with_case};
 use anyhow::Result;
 use operator::api::SyncPipeline;
 use operator::api::spec::{
@@ -11,9 +11,6 @@ use operator::api::spec::{
 use serde_json::{Value, json};
 use services::KafkaTls;
 use std::net::SocketAddr;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(60);
 
 const AUTHORITY: &str = "kafka-authority";
 const CLIENT: &str = "kafka-client";

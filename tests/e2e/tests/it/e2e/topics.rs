@@ -1,7 +1,7 @@
 //! Whose a topic is, and what the operator does to it.
 
 use crate::tools::output;
-use crate::world::{Case, STAND_IN, with_case};
+use crate::world::{Case, SOON, STAND_IN, with_case};
 use ::e2e::eventually::eventually;
 use ::e2e::pipeline::{Names, condition, status};
 use anyhow::{Context, Result, bail, ensure};
@@ -11,9 +11,6 @@ use kube::api::ListParams;
 use operator::api::SyncPipeline;
 use operator::api::spec::{DeletionPolicy, Profile, Topic};
 use serde_json::json;
-use std::time::Duration;
-
-const SOON: Duration = Duration::from_secs(60);
 
 /// A pipeline of one topic and nothing else.
 fn one_topic(pipeline: &mut SyncPipeline) {

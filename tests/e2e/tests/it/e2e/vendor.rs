@@ -1,6 +1,6 @@
 //! Vendors' images run unchanged: each finds the variables of the environment contract, and no other.
 
-use crate::world::{Case, STAND_IN, with_case};
+use crate::world::{Case, SOON, STAND_IN, with_case};
 use ::e2e::eventually::eventually;
 use anyhow::{Context, Result, ensure};
 use k8s_openapi::api::core::v1::Pod;
@@ -10,10 +10,8 @@ use operator::api::SyncPipeline;
 use operator::api::spec::{Api, Component, Insights, LocalObject, ProbeType, Producer, Region, ServiceSettings};
 use stand_in::{PORT, Report};
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 const PULL_SECRET: &str = "vendor-registry";
-const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test]
 async fn every_component_of_a_vendor_finds_exactly_the_variables_of_the_contract() {
