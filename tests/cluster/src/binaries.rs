@@ -100,6 +100,8 @@ impl Module {
         let log = folder.join("build.log");
         let mut build = self.go();
         build.args(["build", "-v", "-trimpath", "-buildvcs=false"]);
+        // The linker leaves it out: not writing it spares a sixth of the time.
+        build.arg("-gcflags=all=-dwarf=false");
         build.arg(format!("-ldflags={}", self.linker_flags()?));
         build
             .arg("-o")

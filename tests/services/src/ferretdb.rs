@@ -31,7 +31,8 @@ pub fn prepare_ferretdb() -> Result<PathBuf> {
     let folder = cache::entry("ferretdb", &key, |folder| {
         let mut build = Command::new("go");
         build
-            .args(["build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o"])
+            .args(["build", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false"])
+            .args(["-ldflags=-s -w", "-o"])
             .arg(folder.join(PROGRAM))
             .arg(".");
         // The pinned module is built by the Go at hand; no other one is downloaded for it.
