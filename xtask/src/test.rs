@@ -6,6 +6,7 @@ mod targets;
 mod totals;
 
 use std::collections::BTreeSet;
+use std::sync::mpsc;
 
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
@@ -96,22 +97,7 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
     needs.embedded_cluster |= groups.contains(&Group::Cluster);
     toolchain::ensure(needs)?;
     let targets = Targets::of_workspace()?;
-    // What later groups need is built beside the programs.
-    parallel::all(vec![
-        Box::new(|| {
-            if groups.contains(&Group::Unit) {
-                checks::of_programs(totals, &progress)?;
-            }
-            Ok(())
-        }),
-        Box::new(|| {
-            if needs_services {
-                environment::prepare(&test.options, &progress)
-            } else {
-                Ok(())
-            }
-        }),
-    ])?;
+    build(test, groups, needs_services, totals, &progress)?;
     unit_and_cluster(groups, &targets, totals, &progress)?;
     if on_environment.is_empty() {
         return Ok(());
@@ -133,6 +119,40 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
     })
 }
 
+/// Builds the programs, and beside them what later groups need and the checks that need no more than that.
+fn build(
+    test: &Test,
+    groups: &BTreeSet<Group>,
+    needs_services: bool,
+    totals: &mut Totals,
+    progress: &Progress,
+) -> Result<()> {
+    let unit = groups.contains(&Group::Unit);
+    let mut of_dependencies = Totals::default();
+    let outcome = parallel::all(vec![
+        Box::new(|| {
+            if unit {
+                checks::of_programs(totals, progress)?;
+            }
+            Ok(())
+        }),
+        Box::new(|| {
+            if needs_services {
+                environment::prepare(&test.options, progress)?;
+            }
+            Ok(())
+        }),
+        Box::new(|| {
+            if unit {
+                checks::of_dependencies(&mut of_dependencies, progress)?;
+            }
+            Ok(())
+        }),
+    ]);
+    totals.add(&of_dependencies);
+    outcome
+}
+
 /// Tests of the parts wait more than they compute; what needs no more than the checkout is compiled meanwhile.
 fn unit_and_cluster(
     groups: &BTreeSet<Group>,
@@ -146,8 +166,12 @@ fn unit_and_cluster(
         require_nothing_running()?;
     }
     let mut of_parts = Totals::default();
+    // Compiling takes cargo's folder for itself: what is run for long is compiled first.
+    let (parts_begin, parts_have_begun) = mpsc::channel::<()>();
     let outcome = parallel::all(vec![
         Box::new(|| {
+            // Until the other end is gone.
+            for () in parts_have_begun {}
             if unit {
                 checks::of_sources(totals, progress)?;
                 cargo_test(&targets.unit(), &[], None, totals)?;
@@ -158,8 +182,12 @@ fn unit_and_cluster(
             Ok(())
         }),
         Box::new(|| {
+            let mut waiting = Some(parts_begin);
             if cluster {
-                cargo_test(&targets.on_real_parts(), &["--test-threads=1"], None, &mut of_parts)?;
+                let targets = targets.on_real_parts();
+                cargo_test_saying(&targets, &["--test-threads=1"], None, &mut of_parts, || {
+                    drop(waiting.take())
+                })?;
             }
             Ok(())
         }),
@@ -207,6 +235,17 @@ fn cargo_test(
     environment: Option<&Environment>,
     totals: &mut Totals,
 ) -> Result<()> {
+    cargo_test_saying(targets, arguments, environment, totals, || ())
+}
+
+/// The same, and says when the first test program runs: cargo's folder is free from then on.
+fn cargo_test_saying(
+    targets: &[String],
+    arguments: &[&str],
+    environment: Option<&Environment>,
+    totals: &mut Totals,
+    mut compiled: impl FnMut(),
+) -> Result<()> {
     let mut command = workspace::cargo();
     command
         .args(["test", "--workspace", "--locked", "--no-fail-fast"])
@@ -217,7 +256,10 @@ fn cargo_test(
         command = environment.command(command)?;
     }
     let failed = totals.failed;
-    let status = foreground::run_reading(&mut command, |line| totals.read(line))?;
+    let status = foreground::run_reading(&mut command, |line| {
+        compiled();
+        totals.read(line);
+    })?;
     if !status.success() && totals.failed == failed {
         totals.check("cargo test", Err(anyhow::anyhow!("it ended with {status}")));
     }

@@ -25,11 +25,14 @@ pub(crate) fn of_programs(totals: &mut Totals, progress: &Progress) -> Result<()
     run(&checks, totals, progress)
 }
 
+/// Checks of what the workspace depends on.
+pub(crate) fn of_dependencies(totals: &mut Totals, progress: &Progress) -> Result<()> {
+    run(&[("licences and sources", dependencies)], totals, progress)
+}
+
 /// Checks of the sources, which have them compiled once more.
 pub(crate) fn of_sources(totals: &mut Totals, progress: &Progress) -> Result<()> {
-    // The first of them leaves cargo's folder to whoever else compiles.
-    let checks: [(&str, Check); 2] = [("licences and sources", dependencies), ("lints", lints)];
-    run(&checks, totals, progress)
+    run(&[("lints", lints)], totals, progress)
 }
 
 /// Runs checks; one that fails does not keep the others from being run.
@@ -82,7 +85,8 @@ fn dependencies(progress: &Progress) -> Result<()> {
 fn cargo_deny(progress: &Progress) -> Result<PathBuf> {
     let entry = host::cache::entry("cargo-deny", CARGO_DENY, |folder| {
         progress.run("install cargo-deny", |_| {
-            let mut command = workspace::cargo();
+            // It fills the cores when the programs, which more waits for, leave one idle.
+            let mut command = workspace::in_background(&workspace::cargo());
             // Outside the checkout, whose cargo configuration is not for tools; unoptimised, as it runs for a second.
             command
                 .args([
