@@ -168,6 +168,11 @@ impl Reader {
             }
             self.commit(false);
             let due = self.state().batch.due_in();
+            if due.is_none() {
+                // A fence or a rebalance has taken all that waited for the writer: only what is read now ends the pause.
+                self.blocked_since = None;
+                self.resume();
+            }
             if due == Some(Duration::ZERO) && !self.hand_over()? {
                 continue;
             }

@@ -4,6 +4,7 @@ use crate::{load::Load, stage::Stage, stored::Stored, wait};
 use anyhow::{Result, ensure};
 use contract::{Source, metric};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use sqlx::Executor;
 use std::{
     sync::{
         Arc,
@@ -125,6 +126,35 @@ pub(crate) async fn a_pause_ends_for_partitions_that_come_back(stage: Stage) -> 
         until_logged(&one, "partitions are read on").await?;
         guest.leave()?;
         one.until_ready().await?;
+        reader = Some(one);
+        Ok(())
+    })
+    .await?;
+    stage.until_no_lag(BOTH).await?;
+    stored.ensure_exactly(&load.expected).await?;
+    match reader {
+        Some(reader) => reader.terminate().await,
+        None => Ok(()),
+    }
+}
+
+/// What a fence throws away would otherwise have ended the pause when it was handed over.
+pub(crate) async fn a_pause_ends_with_a_fence(stage: Stage) -> Result<()> {
+    let stored = Stored::of(&stage)?;
+    let mut reader = None;
+    let load = under_load(&stage, async || {
+        let one = stage.start_ready(BOTH).await?;
+        until_stored(&stored, 500).await?;
+        services::ferretdb::kill9()?;
+        until_logged(&one, "partitions are paused").await?;
+        stored
+            .connection()
+            .await?
+            .execute("UPDATE ledger SET next_offset = next_offset / 2")
+            .await?;
+        services::ferretdb::start()?;
+        until_logged(&one, "another reader moved the ledger").await?;
+        until_logged(&one, "partitions are read on").await?;
         reader = Some(one);
         Ok(())
     })

@@ -33,6 +33,7 @@ scenarios![
     faults::a_reader_killed_in_mid_load,
     faults::readers_come_and_go_under_load,
     faults::a_pause_ends_for_partitions_that_come_back,
+    faults::a_pause_ends_with_a_fence,
     faults::databases_killed_in_mid_load,
     faults::kafka_killed_in_mid_load,
     topics::a_recreated_topic_is_read_from_its_start,
