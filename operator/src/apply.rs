@@ -285,7 +285,8 @@ fn created<K>(object: K) -> (K, &'static str) {
 /// With the replicas that it starts with. The field then belongs to a manager of its own, so that the applies that
 /// follow, which have no replicas, do not take it away.
 fn started(mut deployment: Deployment, plan: &Plan) -> (Deployment, &'static str) {
-    deployment.spec.replicas = plan.starts.get(&deployment.name_any()).copied();
+    let start = plan.starts.get(&deployment.name_any());
+    deployment.spec.replicas = start.map(|start| start.replicas());
     (deployment, STARTER)
 }
 

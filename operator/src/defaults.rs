@@ -122,6 +122,13 @@ fn of_consumer(resolved: &mut Resolved, spec: &SyncPipelineSpec, consumer: &Cons
         let own = written.is_some_and(|written| written.scaling.cooldown.is_some());
         lines.unless(own, "scaling.cooldown", || seconds(*cooldown));
     }
+    if let Scaling::Drain { target, cooldown, .. } = &consumer.scaling {
+        let drain = written.and_then(|written| written.scaling.drain.as_ref());
+        let own = drain.is_some_and(|drain| drain.target.is_some());
+        lines.unless(own, "scaling.drain.target", || seconds(*target));
+        let own = written.is_some_and(|written| written.scaling.cooldown.is_some());
+        lines.unless(own, "scaling.cooldown", || seconds(*cooldown));
+    }
     let component = written.map(|written| &written.component);
     of_component(&mut lines, component, &consumer.component, &settings.consumer_image);
 }

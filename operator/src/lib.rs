@@ -10,7 +10,8 @@
 //! - [`resolve`], [`kafka`], [`topics`], [`ownership`], [`apply`], [`deletion`], [`report`], [`scale::follow`]: the
 //!   edges, where I/O is
 //! - [`run`], [`scope`], [`watching`], [`leader`], [`http`], [`api_client`], [`metrics`]: the running program
-//! - [`preview`]: what it would change; [`fault`]: where tests cut it off
+//! - [`preview`]: what it would change; [`simulate`]: what its policy would do; [`trace`]: what it saw and decided;
+//!   [`fault`]: where tests cut it off
 
 pub mod api;
 pub mod api_client;
@@ -37,9 +38,11 @@ pub mod resolve;
 pub mod run;
 pub mod scale;
 pub mod scope;
+pub mod simulate;
 pub mod starter;
 pub mod status;
 pub mod succession;
 pub mod topics;
+pub mod trace;
 pub mod validate;
 pub mod watching;

@@ -1,16 +1,15 @@
 //! The operator's command line.
 
-use std::io::Write;
+mod cli;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use operator::api::SyncPipeline;
 use operator::leader::Candidate;
-use operator::plan::{SecretDigests, Settings, plan};
+use operator::plan::Settings;
 use operator::run::Options;
-use operator::{manifest, preview, reconcile, resolve, run, validate};
+use operator::{manifest, run};
 
 #[derive(Parser)]
 #[command(name = "operator", version, about = "The SyncPipeline operator")]
@@ -53,6 +52,10 @@ enum Command {
         #[command(flatten)]
         images: Images,
     },
+    /// Show what the policy of a consumer would do under a load, in a model, beside KEDA in its place.
+    Simulate(cli::simulate::Simulate),
+    /// Decide once more from what a scaler saw, and print the decisions.
+    Replay(cli::replay::Replay),
 }
 
 /// Images of the workloads that name none.
@@ -116,16 +119,18 @@ async fn main() -> ExitCode {
             run::run(options).await.map_err(Into::into)
         }
         Command::Crd => print_definition(),
+        Command::Simulate(arguments) => cli::simulate::run(&arguments),
+        Command::Replay(arguments) => cli::replay::run(&arguments),
         Command::Plan {
             file,
             diff: false,
             images,
-        } => print_plan(&file, &images.settings()),
+        } => cli::plan::print_plan(&file, &images.settings()),
         Command::Plan {
             file,
             diff: true,
             images,
-        } => match print_difference(&file, &images.settings()).await {
+        } => match cli::plan::print_difference(&file, &images.settings()).await {
             Ok(true) => return ExitCode::from(DIFFERENT),
             Ok(false) => Ok(()),
             Err(error) => {
@@ -143,9 +148,6 @@ async fn main() -> ExitCode {
     }
 }
 
-type Failure = Box<dyn std::error::Error>;
-type Outcome = Result<(), Failure>;
-
 fn log_as_json() {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,krafka=warn"));
@@ -156,81 +158,6 @@ fn log_as_json() {
         .init();
 }
 
-fn print(text: &str) -> Outcome {
-    Ok(std::io::stdout().write_all(text.as_bytes())?)
-}
-
-fn print_definition() -> Outcome {
-    print(&manifest::render(&operator::api::definition()?)?)
-}
-
-fn read(file: &std::path::Path) -> Result<SyncPipeline, Failure> {
-    let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    Ok(manifest::parse(&text).map_err(|error| format!("{}: {error}", file.display()))?)
-}
-
-/// Whether anything would change. The credentials of a pipeline that is there are resolved, so that only a real change
-/// of them is one.
-async fn print_difference(file: &std::path::Path, settings: &Settings) -> Result<bool, Failure> {
-    let client = kube::Client::try_default().await?;
-    let mut object = read(file)?;
-    let namespace = client.default_namespace().to_owned();
-    object.metadata.namespace.get_or_insert(namespace);
-    let pipeline = validate::validate(&object)?;
-    let live = preview::live(&client, &pipeline.namespace, &pipeline.name).await?;
-    let (owner, digests) = match &live {
-        Some(live) => (
-            reconcile::owner(live),
-            resolve::resolve(&client, &object).await?.digests,
-        ),
-        None => (OwnerReference::default(), SecretDigests::default()),
-    };
-    let mut plan = plan(&pipeline, settings, &owner, &digests);
-    if live.is_none() {
-        plan.without_owner();
-    }
-    let status = live.and_then(|live| live.status).unwrap_or_default();
-    let differences = preview::differences(&client, &pipeline.namespace, &pipeline.name, &status, &plan).await?;
-    print(&differences)?;
-    Ok(!differences.is_empty())
-}
-
-fn print_plan(file: &std::path::Path, settings: &Settings) -> Outcome {
-    let pipeline = validate::validate(&read(file)?)?;
-    let mut plan = plan(
-        &pipeline,
-        settings,
-        &OwnerReference::default(),
-        &SecretDigests::default(),
-    );
-    plan.without_owner();
-    let mut out = String::new();
-    for topic in &plan.topics {
-        out += &format!(
-            "# topic {}: {} partitions, {} copies, {:?}\n",
-            topic.name, topic.partitions, topic.replication_factor, topic.config
-        );
-    }
-    for account in &plan.accounts {
-        out += &format!("---\n{}", manifest::render(account)?);
-    }
-    for service in &plan.services {
-        out += &format!("---\n{}", manifest::render(service)?);
-    }
-    for deployment in &plan.deployments {
-        out += &format!("---\n{}", manifest::render(deployment)?);
-    }
-    for ingress in &plan.ingresses {
-        out += &format!("---\n{}", manifest::render(ingress)?);
-    }
-    for autoscaler in &plan.autoscalers {
-        out += &format!("---\n{}", manifest::render(autoscaler)?);
-    }
-    for budget in &plan.budgets {
-        out += &format!("---\n{}", manifest::render(budget)?);
-    }
-    for policy in &plan.network_policies {
-        out += &format!("---\n{}", manifest::render(policy)?);
-    }
-    print(&out)
+fn print_definition() -> cli::Outcome {
+    cli::print(&manifest::render(&operator::api::definition()?)?)
 }

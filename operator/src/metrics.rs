@@ -4,8 +4,14 @@ mod statuses;
 
 pub use statuses::Statuses;
 
+use std::time::Duration;
+
 use contract::metric;
-use prometheus::{Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector};
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, core::Collector,
+};
+
+use crate::scale::health::Health;
 
 /// Collectors of the operator, in a registry of their own.
 #[derive(Debug, Clone)]
@@ -13,6 +19,10 @@ pub struct Metrics {
     registry: Registry,
     /// Lag of a group on a topic, by namespace, pipeline, group and topic.
     pub lag: IntGaugeVec,
+    /// How long ago the oldest message arrived that a group has not read of a topic, by the same.
+    pub delay: GaugeVec,
+    /// Partitions of a topic by how they are read, by the same and health.
+    pub partitions: IntGaugeVec,
     /// What the statuses say.
     pub statuses: Statuses,
     /// Decisions that changed replicas, by namespace, pipeline, component and direction.
@@ -40,6 +50,17 @@ impl Metrics {
                 Opts::new(metric::LAG, "Messages that a group has not read of a topic"),
                 &["namespace", "pipeline", "group", "topic"],
             )?,
+            delay: GaugeVec::new(
+                Opts::new(
+                    metric::LAG_SECONDS,
+                    "How long ago the oldest message arrived that a group has not read",
+                ),
+                &["namespace", "pipeline", "group", "topic"],
+            )?,
+            partitions: IntGaugeVec::new(
+                Opts::new(metric::PARTITIONS, "Partitions of a topic by how a group reads them"),
+                &["namespace", "pipeline", "group", "topic", "health"],
+            )?,
             statuses: Statuses::new()?,
             decisions: IntCounterVec::new(
                 Opts::new(metric::DECISIONS, "Scaling decisions that changed replicas"),
@@ -60,9 +81,11 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 7] {
+    fn collectors(&self) -> [Box<dyn Collector>; 9] {
         [
             Box::new(self.lag.clone()),
+            Box::new(self.delay.clone()),
+            Box::new(self.partitions.clone()),
             Box::new(self.statuses.clone()),
             Box::new(self.decisions.clone()),
             Box::new(self.reconciles.clone()),
@@ -70,6 +93,34 @@ impl Metrics {
             Box::new(self.offset_read_duration.clone()),
             Box::new(self.api_requests.clone()),
         ]
+    }
+
+    /// Shows how a group reads a topic, by namespace, pipeline, group and topic.
+    pub fn show_topic(&self, labels: &[&str; 4], lag: i64, delay: Option<Duration>, health: &[Health]) {
+        self.lag.with_label_values(labels).set(lag);
+        match delay {
+            Some(delay) => self.delay.with_label_values(labels).set(delay.as_secs_f64()),
+            // Fails where there is none already.
+            None => drop(self.delay.remove_label_values(labels)),
+        }
+        for one in Health::ALL {
+            let count = health.iter().filter(|health| **health == one).count();
+            let labels = [labels[0], labels[1], labels[2], labels[3], one.name()];
+            self.partitions
+                .with_label_values(&labels)
+                .set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
+
+    /// Shows nothing more of a group and a topic.
+    pub fn hide_topic(&self, labels: &[&str; 4]) {
+        // Each fails where there is none already.
+        drop(self.lag.remove_label_values(labels));
+        drop(self.delay.remove_label_values(labels));
+        for one in Health::ALL {
+            let labels = [labels[0], labels[1], labels[2], labels[3], one.name()];
+            drop(self.partitions.remove_label_values(&labels));
+        }
     }
 
     /// All values in Prometheus' text format.

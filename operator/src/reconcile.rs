@@ -140,6 +140,10 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
 }
 
 async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations) -> Result<(), PassError> {
+    if seen.paused {
+        // Also where the rest of the pass fails.
+        context.followers.hold(object);
+    }
     let pipeline = validate(object)?;
     seen.pipeline = Some(pipeline.clone());
     seen.resolved = filled_in(&object.spec, &pipeline, &context.settings);
@@ -210,10 +214,7 @@ async fn follow(
     context.reporter.topics_changed(object, &topics).await;
     let target = target::of(pipeline, &topics, kafka);
     seen.topics = Some(topics);
-    let uid = object.uid().unwrap_or_default();
-    context
-        .followers
-        .follow(&uid, ObjectRef::from_obj(object), object.object_ref(&()), target);
+    context.followers.follow(object, target);
 }
 
 /// A Kafka that is away for a while does not stop the repair of pods and Services of a pipeline that has all its

@@ -41,6 +41,8 @@ const CONCURRENCY: u16 = 16;
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// Reconciles that followers may have asked for and not got yet.
 const NUDGES: usize = 1024;
+/// Between two attempts to stand by.
+const STAND_BY_AGAIN: Duration = Duration::from_secs(2);
 /// How often followers of deleted pipelines are looked for.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -56,9 +58,6 @@ pub enum StartError {
     /// The Lease cannot be had.
     #[error("leader election: {0}; check that the operator's role allows leases in its own namespace")]
     Election(#[from] kube_lease_manager::LeaseManagerError),
-    /// Another operator leads.
-    #[error("another operator leads now; this one ends, to stand by when it is started again")]
-    LeadershipLost,
     /// A metric cannot be registered.
     #[error("metrics: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -114,7 +113,8 @@ pub async fn run(options: Options) -> Result<(), StartError> {
     outcome
 }
 
-/// Stands by until this operator is chosen, and works until it is told to stop or another one is.
+/// Stands by until this operator is chosen, works until another one is, and stands by again, until told to stop. It does
+/// not end in between: Kubernetes would start it later and later.
 async fn work_when_leading(
     client: Client,
     scopes: &[Scope],
@@ -123,16 +123,32 @@ async fn work_when_leading(
     stop: CancellationToken,
     candidate: &Candidate,
 ) -> Result<(), StartError> {
-    let mut leadership = tokio::select! {
-        () = stop.cancelled() => return Ok(()),
-        won = Leadership::win(client.clone(), candidate) => won?,
-    };
-    let outcome = tokio::select! {
-        () = work(client, scopes, settings, metrics, stop) => Ok(()),
-        () = leadership.lost() => Err(StartError::LeadershipLost),
-    };
-    leadership.release().await;
-    outcome
+    let mut has_led = false;
+    while !stop.is_cancelled() {
+        let won = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            won = Leadership::win(client.clone(), candidate) => won,
+        };
+        let mut leadership = match won {
+            Ok(leadership) => leadership,
+            // What worked once works again when the API server does.
+            Err(error) if has_led => {
+                warn!(%error, "cannot stand by");
+                tokio::time::sleep(STAND_BY_AGAIN).await;
+                continue;
+            }
+            Err(error) => return Err(error.into()),
+        };
+        has_led = true;
+        tokio::select! {
+            () = work(client.clone(), scopes, settings, metrics.clone(), stop.clone()) => {}
+            () = leadership.lost() => warn!("another operator may lead now: standing by again"),
+        }
+        leadership.release().await;
+        // Whoever leads says what there is.
+        metrics.statuses.retain(&BTreeSet::new());
+    }
+    Ok(())
 }
 
 /// Looks after the pipelines of all scopes until told to stop.

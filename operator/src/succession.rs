@@ -9,8 +9,8 @@ use std::sync::Arc;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::ResourceExt;
 
-use crate::plan::Plan;
 use crate::plan::naming::{GROUP_ANNOTATION, object_name};
+use crate::plan::{Plan, Start};
 use crate::validate::{Consumer, Pipeline};
 
 /// By the name of a component that is not ready yet, the Deployment that reads on in its place.
@@ -35,7 +35,8 @@ pub fn arrange(plan: &mut Plan, pipeline: &Pipeline, live: &[Arc<Deployment>]) -
             .max_by_key(|leaving| ready(leaving));
         if let Some(before) = before {
             let bounds = consumer.component.bounds;
-            plan.starts.insert(name, wanted(before).max(bounds.min).min(bounds.max));
+            let replicas = wanted(before).max(bounds.min).min(bounds.max);
+            plan.starts.insert(name, Start::With(replicas));
             predecessors.insert(consumer.component.name.clone(), before.name_any());
         }
     }
@@ -44,7 +45,7 @@ pub fn arrange(plan: &mut Plan, pipeline: &Pipeline, live: &[Arc<Deployment>]) -
 
 /// Whether a reader has the pods that it has at least: more of them may wait for the room that the old ones take.
 fn is_ready(deployment: &Deployment, consumer: &Consumer) -> bool {
-    ready(deployment) >= consumer.component.bounds.min.min(wanted(deployment))
+    ready(deployment) >= consumer.component.bounds.min.max(1).min(wanted(deployment))
 }
 
 fn reads_for(deployment: &Deployment, group: &str) -> bool {
@@ -107,7 +108,7 @@ mod tests {
             &SecretDigests::default(),
         );
         let predecessors = arrange(&mut plan, &pipeline, live);
-        (predecessors, plan.starts["p-new"])
+        (predecessors, plan.starts["p-new"].replicas())
     }
 
     #[test]

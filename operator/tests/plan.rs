@@ -11,7 +11,7 @@ use operator::api::spec::{
     ServiceAccountSettings,
 };
 use operator::ladder::Bounds;
-use operator::plan::{SecretDigests, Settings, plan};
+use operator::plan::{SecretDigests, Settings, Start, plan};
 use operator::{manifest, validate};
 
 fn settings() -> Settings {
@@ -368,6 +368,6 @@ fn a_producer_that_is_switched_off_has_no_autoscaler_and_starts_with_nothing() {
         &SecretDigests::default(),
     );
     assert!(plan.autoscalers.is_empty());
-    assert_eq!(plan.starts["mobileforge-producer"], 0);
+    assert_eq!(plan.starts["mobileforge-producer"], Start::Off);
     assert_eq!(plan.deployments.len(), 4);
 }

@@ -56,6 +56,9 @@ fn healthy() -> Observations {
     let seen = |lag: i64| Seen {
         lag: Lag::Known(lag),
         total: Lag::Known(lag + 1),
+        delay: None,
+        ill: None,
+        pod_rate: None,
         decision: Some(Decision {
             wanted: 2,
             exceeded: Some(0),
@@ -88,6 +91,7 @@ fn healthy() -> Observations {
                 ("common".into(), seen(9)),
             ]),
             problem: None,
+            unmeasured: None,
         }),
         failure: None,
         paused: false,
@@ -165,6 +169,7 @@ fn without_kafka_the_last_known_stays_and_the_reason_is_told() {
     away.lag = Some(Snapshot {
         readers: BTreeMap::new(),
         problem: Some(problem),
+        unmeasured: None,
     });
     let second = status(&first, &away, at(10));
     assert_eq!(second.topics, first.topics);

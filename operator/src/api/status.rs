@@ -77,7 +77,7 @@ pub struct ComponentStatus {
     pub min: i32,
     /// Most pods, after the cap by partitions.
     pub max: i32,
-    /// Who changes the replicas: `Ladder`, `Fixed` or `HorizontalPodAutoscaler`.
+    /// Who changes the replicas: `Ladder`, `Drain`, `PerPartition`, `Fixed` or `HorizontalPodAutoscaler`.
     pub scaled_by: String,
     /// Rung that the present lag asks for, 0 being the lowest; absent for what is not scaled by lag.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,9 +85,21 @@ pub struct ComponentStatus {
     /// Replica counts of the rungs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rungs: Vec<i32>,
+    /// Those of them that can write no more than the one below, as the partitions at hand cannot be shared out any better:
+    /// of 16 partitions, 12 pods read no faster than 8.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rungs_without_gain: Vec<i32>,
     /// Lag of the topic that is furthest behind; absent while unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<i64>,
+    /// Seconds since the oldest message arrived that is not read; to ten seconds from ten on, to a minute from a minute on.
+    /// Absent while unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag_seconds: Option<i64>,
+    /// Messages a minute that one pod writes while they wait for it, as measured; absent until it was. An operator that
+    /// starts goes by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod_rate: Option<i64>,
     /// The last decision that changed the replicas.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_decision: Option<DecisionStatus>,

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use krafka::admin::{
-    DescribeConsumerGroupsOptions, ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec, TopicPartition,
+    DescribeConsumerGroupsOptions, GroupOffset, ListConsumerGroupOffsetsOptions, ListOffsetsOptions, OffsetSpec,
+    TopicPartition,
 };
+use krafka::error::KrafkaError;
 
 use super::connection::{Cluster, KafkaError};
 use super::gather::Gather;
@@ -27,6 +29,12 @@ pub struct Subject {
     pub groups: BTreeMap<String, Vec<String>>,
 }
 
+impl Subject {
+    fn partitions(&self, topic: &str) -> i32 {
+        self.topics.get(topic).copied().unwrap_or(0)
+    }
+}
+
 /// Offsets of every group at one moment: group → topic → partition.
 pub type Reading = BTreeMap<String, BTreeMap<String, Vec<Partition>>>;
 
@@ -44,6 +52,33 @@ pub enum Company {
     /// In one request with everybody who asks at nearly the same time.
     Others,
 }
+
+/// What a consumer group is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GroupState {
+    /// Its members.
+    pub members: i32,
+    /// Whether it is in the middle of a rebalance.
+    pub is_rebalancing: bool,
+}
+
+/// Whose end of a partition is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Isolation {
+    /// That of our readers, who read committed data only: what an open transaction holds is not theirs to read yet.
+    Committed,
+    /// That of the log.
+    Uncommitted,
+}
+
+/// States of a group, of either protocol, in which partitions are being handed out.
+const REBALANCING: [&str; 4] = ["PreparingRebalance", "CompletingRebalance", "Assigning", "Reconciling"];
+
+/// What Kafka says of the commits of one group.
+type GroupAnswer = Result<HashMap<TopicPartition, Result<GroupOffset, KrafkaError>>, KrafkaError>;
+
+/// Commits of one group by topic and partition.
+type OfGroup = HashMap<(String, i32), Committed>;
 
 /// What is kept between the readings of one pipeline.
 #[derive(Debug, Default)]
@@ -83,35 +118,55 @@ impl Cluster {
             return Ok(reading);
         }
         let groups = to_ask.iter().map(|group| async move {
-            let options = ListConsumerGroupOffsetsOptions::default().timeout(READ_TIMEOUT);
+            // A new coordinator answers before it knows that the last commits are on enough brokers: such an answer would lack
+            // them, and everything would seem to wait.
+            let options = ListConsumerGroupOffsetsOptions::default()
+                .require_stable(true)
+                .timeout(READ_TIMEOUT);
             let answer = self.admin.list_consumer_group_offsets((*group).clone(), options);
             (*group, answer.await)
         });
         let committed: BTreeMap<_, _> = futures::future::join_all(groups).await.into_iter().collect();
         let ends = self.ends(subject, kept, company).await?;
-        let starts = self.starts(subject, kept).await?;
+        let mut starts = self.starts(subject, kept).await?;
+        if starts
+            .iter()
+            .any(|(at, start)| ends.get(at).is_some_and(|end| start > end))
+        {
+            // They are of a topic that was made anew since.
+            kept.starts = None;
+            starts = self.starts(subject, kept).await?;
+        }
+        let committed: BTreeMap<&String, OfGroup> = to_ask
+            .iter()
+            .map(|group| (*group, of_group(subject, group, committed.get(*group))))
+            .collect();
+        let ahead: BTreeSet<_> = committed
+            .values()
+            .flatten()
+            .filter(|(at, committed)| {
+                let end = ends.get(*at);
+                matches!(committed, Committed::At(offset) if end.is_some_and(|end| offset > end))
+            })
+            .map(|(at, _)| at.clone())
+            .collect();
+        let log_ends = self.log_ends(ahead).await?;
 
         let now = Instant::now();
         for group in to_ask {
             let of_group = committed.get(group);
             let mut by_topic = BTreeMap::new();
             for topic in subject.groups.get(group).into_iter().flatten() {
-                let partitions = subject.topics.get(topic).copied().unwrap_or(0);
-                let rows = (0..partitions).map(|partition| {
-                    let key = TopicPartition::new(topic.clone(), partition);
-                    let committed = match of_group {
-                        Some(Ok(offsets)) => match offsets.get(&key) {
-                            None => Committed::Never,
-                            Some(Ok(offset)) => offset.offset.map_or(Committed::Never, Committed::At),
-                            Some(Err(_)) => Committed::Unknown,
-                        },
-                        _ => Committed::Unknown,
-                    };
+                let rows = (0..subject.partitions(topic)).map(|partition| {
                     let at = (topic.clone(), partition);
+                    let committed = of_group.and_then(|of_group| of_group.get(&at));
+                    let committed = committed.copied().unwrap_or(Committed::Unknown);
                     Partition {
                         start: starts.get(&at).copied(),
                         committed,
-                        end: ends.get(&at).copied(),
+                        end: ends
+                            .get(&at)
+                            .map(|end| readable_end(*end, committed, log_ends.get(&at).copied())),
                     }
                 });
                 by_topic.insert(topic.clone(), rows.collect());
@@ -122,24 +177,33 @@ impl Cluster {
         Ok(reading)
     }
 
-    /// Groups that are in the middle of a rebalance.
-    pub async fn rebalancing(&self, groups: Vec<String>) -> Result<BTreeSet<String>, KafkaError> {
+    /// What the groups are like; those that are not known are left out.
+    pub async fn groups(&self, groups: Vec<String>) -> Result<BTreeMap<String, GroupState>, KafkaError> {
         let options = DescribeConsumerGroupsOptions::default().timeout(READ_TIMEOUT);
         let answers = self
             .admin
             .describe_consumer_groups(groups, options)
             .await
             .map_err(|error| self.error(error))?;
-        let busy = |state: &str| {
-            matches!(
-                state,
-                "PreparingRebalance" | "CompletingRebalance" | "Assigning" | "Reconciling"
-            )
-        };
-        Ok(answers
+        let known = answers
             .into_iter()
-            .filter_map(|(group, answer)| answer.ok().filter(|group| busy(&group.state)).map(|_| group))
-            .collect())
+            .filter_map(|(name, answer)| Some((name, answer.ok()?)));
+        let state = known.map(|(name, group)| {
+            let state = GroupState {
+                members: i32::try_from(group.members.len()).unwrap_or(i32::MAX),
+                is_rebalancing: REBALANCING.contains(&group.state.as_str()),
+            };
+            (name, state)
+        });
+        Ok(state.collect())
+    }
+
+    /// Ends of the logs of some partitions, open transactions and all; those that are not known are left out.
+    async fn log_ends(&self, partitions: BTreeSet<(String, i32)>) -> Result<Offsets, KafkaError> {
+        if partitions.is_empty() {
+            return Ok(Offsets::new());
+        }
+        self.list(partitions, OffsetSpec::Latest, Isolation::Uncommitted).await
     }
 
     async fn starts(&self, subject: &Subject, kept: &mut Kept) -> Result<Offsets, KafkaError> {
@@ -148,7 +212,9 @@ impl Cluster {
         {
             return Ok(offsets.clone());
         }
-        let offsets = self.list(partitions(subject), OffsetSpec::Earliest).await?;
+        let offsets = self
+            .list(partitions(subject), OffsetSpec::Earliest, Isolation::Committed)
+            .await?;
         // An incomplete reading is used once and asked for again.
         if offsets.len() == partitions(subject).count() {
             kept.starts = Some((Instant::now(), offsets.clone()));
@@ -163,11 +229,17 @@ impl Cluster {
         company: Company,
     ) -> Result<Arc<Offsets>, KafkaError> {
         let ends = if company == Company::Alone || kept.troubled {
-            Arc::new(self.list(partitions(subject), OffsetSpec::Latest).await?)
+            Arc::new(
+                self.list(partitions(subject), OffsetSpec::Latest, Isolation::Committed)
+                    .await?,
+            )
         } else {
             let cluster = self.clone();
             let asking = self.ends.ask(partitions(subject), |all| async move {
-                cluster.list(all, OffsetSpec::Latest).await.map(Arc::new)
+                cluster
+                    .list(all, OffsetSpec::Latest, Isolation::Committed)
+                    .await
+                    .map(Arc::new)
             });
             asking.await?
         };
@@ -179,12 +251,14 @@ impl Cluster {
         &self,
         partitions: impl IntoIterator<Item = (String, i32)>,
         spec: OffsetSpec,
+        isolation: Isolation,
     ) -> Result<Offsets, KafkaError> {
         let wanted = partitions
             .into_iter()
             .map(|(topic, partition)| (TopicPartition::new(topic, partition), spec));
-        // Our readers read committed data only: what an open transaction holds is not theirs to read yet.
-        let options = ListOffsetsOptions::default().read_committed(true).timeout(READ_TIMEOUT);
+        let options = ListOffsetsOptions::default()
+            .read_committed(isolation == Isolation::Committed)
+            .timeout(READ_TIMEOUT);
         let answers = self
             .admin
             .list_offsets(wanted, options)
@@ -194,6 +268,34 @@ impl Cluster {
             .into_iter()
             .filter_map(|(key, answer)| answer.ok().map(|listed| ((key.topic, key.partition), listed.offset)))
             .collect())
+    }
+}
+
+/// What a group has committed of each of the topics that it reads.
+fn of_group(subject: &Subject, group: &str, answer: Option<&GroupAnswer>) -> OfGroup {
+    let read = subject.groups.get(group).into_iter().flatten();
+    let read = read.flat_map(|topic| (0..subject.partitions(topic)).map(|partition| (topic.clone(), partition)));
+    let committed = |(topic, partition): &(String, i32)| match answer {
+        Some(Ok(offsets)) => match offsets.get(&TopicPartition::new(topic.clone(), *partition)) {
+            None => Committed::Never,
+            Some(Ok(offset)) => offset.offset.map_or(Committed::Never, Committed::At),
+            Some(Err(_)) => Committed::Unknown,
+        },
+        _ => Committed::Unknown,
+    };
+    read.map(|at| {
+        let committed = committed(&at);
+        (at, committed)
+    })
+    .collect()
+}
+
+/// Where what a group can read ends: a group that has committed more than the last stable offset, and no more than there
+/// is, reads what is not committed, too.
+fn readable_end(stable: i64, committed: Committed, log_end: Option<i64>) -> i64 {
+    match (committed, log_end) {
+        (Committed::At(offset), Some(end)) if offset > stable && offset <= end => end,
+        _ => stable,
     }
 }
 

@@ -45,16 +45,21 @@ pub struct ObservedTopics {
 
 impl ObservedTopics {
     /// The bounds that a reader of these topics can make use of: more readers than partitions of the largest would
-    /// stand idle. Where none of them exists yet, those that were asked for.
+    /// stand idle. Where one of them is missing, those that were asked for: it may be the largest, and come back.
     pub fn possible(&self, bounds: Bounds, read: &[String]) -> Bounds {
-        let read = self
-            .topics
-            .iter()
-            .filter(|topic| topic.partitions > 0 && read.contains(&topic.name));
-        match read.map(|topic| topic.partitions).max() {
+        match self.partitions_of(read) {
             Some(partitions) => bounds.at_most(partitions),
             None => bounds,
         }
+    }
+
+    /// Partitions of the largest of these topics; nothing where one of them is missing.
+    pub fn partitions_of(&self, read: &[String]) -> Option<i32> {
+        let present = self.topics.iter().filter(|topic| read.contains(&topic.name));
+        let partitions: Option<Vec<i32>> = present
+            .map(|topic| (topic.partitions > 0).then_some(topic.partitions))
+            .collect();
+        partitions?.into_iter().max()
     }
 }
 
@@ -448,5 +453,42 @@ fn foreign_topic(topic: &Topic, found: &Found) -> ObservedTopic {
             partitions: found.partitions,
             wanted: topic.partitions,
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn observed(topics: &[(&str, i32)]) -> ObservedTopics {
+        let topics = topics.iter().map(|(name, partitions)| ObservedTopic {
+            name: (*name).to_owned(),
+            partitions: *partitions,
+            replication_factor: 1,
+            managed: true,
+            changes: vec![],
+            difference: None,
+        });
+        ObservedTopics {
+            cluster_id: "cluster".to_owned(),
+            brokers: 1,
+            topics: topics.collect(),
+        }
+    }
+
+    #[test]
+    fn readers_are_no_more_than_the_partitions_of_their_largest_topic() {
+        let (bounds, read) = (Bounds { min: 4, max: 20 }, ["sms".to_owned(), "calls".to_owned()]);
+        let all = observed(&[("sms", 16), ("calls", 2), ("other", 30)]);
+        assert_eq!(all.possible(bounds, &read), Bounds { min: 4, max: 16 });
+        assert_eq!(all.partitions_of(&read), Some(16));
+    }
+
+    #[test]
+    fn a_topic_that_is_missing_for_a_while_takes_no_readers_away() {
+        let (bounds, read) = (Bounds { min: 4, max: 20 }, ["sms".to_owned(), "calls".to_owned()]);
+        let some = observed(&[("sms", 0), ("calls", 2)]);
+        assert_eq!(some.possible(bounds, &read), bounds);
+        assert_eq!(some.partitions_of(&read), None);
     }
 }

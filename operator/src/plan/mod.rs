@@ -54,9 +54,8 @@ pub struct Plan {
     pub services: Vec<Service>,
     /// Deployments of all components, without replicas: those belong to the scaler or the autoscaler.
     pub deployments: Vec<Deployment>,
-    /// Replicas that a new Deployment starts with, by its name: from then on they belong to its scaler. 0 where the
-    /// component is switched off, which holds from then on as well.
-    pub starts: BTreeMap<String, i32>,
+    /// What each Deployment starts with, by its name.
+    pub starts: BTreeMap<String, Start>,
     /// Ways to the APIs from outside the cluster.
     pub ingresses: Vec<Ingress>,
     /// Autoscalers of the APIs.
@@ -142,7 +141,11 @@ impl Plan {
 
     /// What every component has beside its Deployment.
     fn add_common(&mut self, name: &Naming, pipeline: &Pipeline, component: &Component, traffic: network::Traffic) {
-        self.starts.insert(name.object.clone(), component.bounds.min);
+        let start = match component.bounds.is_off() {
+            true => Start::Off,
+            false => Start::With(component.bounds.min),
+        };
+        self.starts.insert(name.object.clone(), start);
         self.accounts.extend(account::service_account(name, pipeline));
         self.budgets.push(disruption::budget(name));
         if pipeline.network_policy.enabled {
@@ -157,6 +160,32 @@ impl Plan {
         // An autoscaler has at least one pod.
         if !component.bounds.is_off() {
             self.autoscalers.push(autoscaler::of_api(name, component.bounds, size));
+        }
+    }
+}
+
+/// What a Deployment starts with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(into = "i32")]
+pub enum Start {
+    /// Nothing, and it stays so: the component is switched off.
+    Off,
+    /// So many replicas, which belong to its scaler from then on. None where the first record is to bring the first one.
+    With(i32),
+}
+
+impl From<Start> for i32 {
+    fn from(start: Start) -> i32 {
+        start.replicas()
+    }
+}
+
+impl Start {
+    /// How many these are.
+    pub const fn replicas(self) -> i32 {
+        match self {
+            Start::Off => 0,
+            Start::With(replicas) => replicas,
         }
     }
 }

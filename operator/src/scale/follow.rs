@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use chrono::Utc;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Api;
 use kube::api::{Patch, PatchParams};
 use kube::runtime::events::{Event, EventType};
@@ -15,21 +16,28 @@ use serde_json::json;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::decide::{Decision, Memory, Observation, Reason, decide};
+use super::decide::{Decision, Observation, Policy, Reason, decide};
+use super::delay::Delay;
 use super::followers::Shared;
+use super::health::Health;
 use super::lag::{self, Lag};
 use super::manual;
-use super::seen::{Change, Seen, Snapshot};
+use super::meter::{Measured, Meter};
+use super::reader::{self, State, coarse};
+use super::seen::{Change, Ill, Seen, Snapshot};
 use super::target::{READ_INTERVAL, Reader, Target};
-use super::window::Window;
 use crate::api::SyncPipeline;
 use crate::kafka::KafkaError;
-use crate::kafka::offsets::{Company, Kept, Reading};
+use crate::kafka::offsets::{Company, GroupState, Kept, Reading};
+use crate::trace::keeper::{Keeper, Subject};
+use crate::trace::line::{Line, Rules};
 
 /// Field manager of the replicas of Kafka readers.
 pub const FIELD_MANAGER: &str = "syncpipeline-scaler";
 /// How often groups are asked whether they rebalance.
 const GROUP_INTERVAL: Duration = Duration::from_secs(1);
+/// How long a group that cannot be asked is taken to be as it was.
+const GROUP_MAX_AGE: Duration = Duration::from_secs(5);
 /// How often a changed lag may lead to a new status.
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a patch may take to come back through the watch.
@@ -37,20 +45,17 @@ const PATCH_ECHO: Duration = Duration::from_secs(5);
 /// Longest wait between attempts at a cluster that does not answer.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
-/// State of one reader between two readings.
-#[derive(Default)]
-struct ReaderState {
-    windows: BTreeMap<String, Window>,
-    memory: Memory,
-    changed: Option<Change>,
-    /// Replicas that were patched and have not come back through the watch yet.
-    patched: Option<(i32, Instant)>,
-    /// Replicas that somebody else has set, and since when they are seen.
-    by_hand: Option<(i32, Instant)>,
+/// A consumer group.
+struct Group {
+    /// When it was seen last.
+    seen: Duration,
+    members: i32,
+    /// Since when it has been rebalancing.
+    rebalancing: Option<Duration>,
 }
 
 /// What a status shows of each reader, as far as it changes by itself.
-type Told = BTreeMap<String, (Lag, Option<Reason>)>;
+type Told = BTreeMap<String, (Lag, Option<Reason>, Option<Duration>, Option<Health>)>;
 
 /// One pipeline, followed.
 pub(super) struct Follower {
@@ -60,9 +65,13 @@ pub(super) struct Follower {
     target: watch::Receiver<Target>,
     snapshot: Arc<Mutex<Snapshot>>,
     kept: Kept,
-    readers: HashMap<String, ReaderState>,
-    /// Since when a group has been rebalancing.
-    rebalancing: HashMap<String, Duration>,
+    /// What a pod of each reader writes in a second, as the status said when this began.
+    known: BTreeMap<String, f64>,
+    readers: HashMap<String, State>,
+    /// The groups as they were last seen.
+    groups: HashMap<String, Group>,
+    /// What the pods use; nothing where no reader is scaled.
+    meter: Option<Meter>,
     epoch: Instant,
     /// When, and with what lags and reasons, the last reconcile was asked for.
     told: Option<(Instant, Told)>,
@@ -85,6 +94,7 @@ impl Follower {
         reference: ObjectReference,
         target: watch::Receiver<Target>,
         snapshot: Arc<Mutex<Snapshot>>,
+        known: BTreeMap<String, f64>,
     ) -> Follower {
         Follower {
             shared,
@@ -93,8 +103,10 @@ impl Follower {
             target,
             snapshot,
             kept: Kept::default(),
+            known,
             readers: HashMap::new(),
-            rebalancing: HashMap::new(),
+            groups: HashMap::new(),
+            meter: None,
             epoch: Instant::now(),
             told: None,
             shown: BTreeSet::new(),
@@ -114,6 +126,7 @@ impl Follower {
                 self.kept = Kept::default();
             }
             let target = self.target.borrow_and_update().clone();
+            self.measure(target.scales());
             // A rebalance holds decisions back; where none are made, nobody asks.
             let groups_due = target.scales() && groups_read.is_none_or(|read| read.elapsed() >= GROUP_INTERVAL);
             match self.read(&target, groups_due).await {
@@ -133,6 +146,16 @@ impl Follower {
             }
             // All followers read at the same moments, so that those who may can do it together.
             wait = until_turn(self.shared.epoch.elapsed(), target.interval());
+        }
+    }
+
+    /// Has the pods measured as long as somebody is scaled.
+    fn measure(&mut self, wanted: bool) {
+        if !wanted {
+            self.meter = None;
+        } else if self.meter.is_none() {
+            let namespace = self.object.namespace.as_deref().unwrap_or_default();
+            self.meter = Some(Meter::start(self.shared.client.clone(), namespace, &self.object.name));
         }
     }
 
@@ -157,15 +180,25 @@ impl Follower {
             .observe(begun.elapsed().as_secs_f64());
         if groups_due {
             let groups = target.subject.groups.keys().cloned().collect();
-            if let Ok(busy) = cluster.rebalancing(groups).await {
-                let now = self.epoch.elapsed();
-                self.rebalancing.retain(|group, _| busy.contains(group));
-                for group in busy {
-                    self.rebalancing.entry(group).or_insert(now);
-                }
-            }
+            // Groups that cannot be asked are as they were last seen, for a while.
+            self.note_groups(cluster.groups(groups).await.unwrap_or_default());
         }
         Ok(reading)
+    }
+
+    /// Notes what the groups are like now; one that has not been seen for a while is forgotten.
+    fn note_groups(&mut self, states: BTreeMap<String, GroupState>) {
+        let now = self.epoch.elapsed();
+        self.groups.retain(|_, group| now < group.seen + GROUP_MAX_AGE);
+        for (name, state) in states {
+            let since = self.groups.get(&name).and_then(|group| group.rebalancing);
+            let group = Group {
+                seen: now,
+                members: state.members,
+                rebalancing: state.is_rebalancing.then(|| since.unwrap_or(now)),
+            };
+            self.groups.insert(name, group);
+        }
     }
 
     async fn act(&mut self, target: &Target, reading: &Reading, problem: Option<KafkaError>) {
@@ -180,9 +213,13 @@ impl Follower {
             .flat_map(|reader| reader.topics.iter().map(|topic| (reader.group.clone(), topic.clone())))
             .collect();
         self.hide(|shown| followed.contains(shown));
+        let measured = self.meter.as_ref().map_or(Measured::NotYet, Meter::latest);
         for reader in &target.readers {
-            let mut state = self.readers.remove(&reader.component).unwrap_or_default();
-            let (of_reader, patched) = self.act_on(reader, &mut state, reading, now).await;
+            let mut state = match self.readers.remove(&reader.component) {
+                Some(state) => state,
+                None => self.remembered(&reader.component),
+            };
+            let (of_reader, patched) = self.act_on(reader, &mut state, reading, &measured, now).await;
             seen.insert(reader.component.clone(), of_reader);
             changed |= patched;
             self.readers.insert(reader.component.clone(), state);
@@ -190,14 +227,24 @@ impl Follower {
         let reason = |seen: &Seen| seen.decision.as_ref().map(|decision| decision.reason);
         let shown: Told = seen
             .iter()
-            .map(|(name, seen)| (name.clone(), (seen.lag, reason(seen))))
+            .map(|(name, seen)| {
+                let delay = seen.delay.map(|delay| coarse(delay.lower_bound()));
+                let ill = seen.ill.as_ref().map(|ill| ill.health);
+                (name.clone(), (seen.lag, reason(seen), delay, ill))
+            })
             .collect();
         let problem_changed = {
             let Ok(mut snapshot) = self.snapshot.lock() else { return };
             let was = snapshot.problem.as_ref().map(KafkaError::reason);
             let is = problem.as_ref().map(KafkaError::reason);
-            *snapshot = Snapshot { readers: seen, problem };
-            was != is
+            let unmeasured = measured.problem().map(str::to_owned);
+            let differs = was != is || snapshot.unmeasured.is_some() != unmeasured.is_some();
+            *snapshot = Snapshot {
+                readers: seen,
+                problem,
+                unmeasured,
+            };
+            differs
         };
         let stale = self
             .told
@@ -213,43 +260,59 @@ impl Follower {
     async fn act_on(
         &mut self,
         reader: &Reader,
-        state: &mut ReaderState,
+        state: &mut State,
         reading: &Reading,
+        measured: &Measured,
         now: Duration,
     ) -> (Seen, bool) {
+        state.follow(reader.policy.as_ref());
         let nothing = BTreeMap::new();
         let of_group = reading.get(&reader.group).unwrap_or(&nothing);
         let mut lags = Vec::with_capacity(reader.topics.len());
         let mut total = Lag::Known(0);
+        // What waits, also where it is no reason for pods.
+        let mut waiting = Vec::with_capacity(reader.topics.len());
+        let members = self.groups.get(&reader.group).map(|group| group.members);
+        let mut delay = None;
+        let mut healths = vec![];
         for topic in &reader.topics {
-            let present = of_group
-                .get(topic)
-                .map_or(Lag::Unknown, |partitions| lag::of_topic(partitions));
-            self.show(&reader.group, topic, present);
+            let partitions = of_group.get(topic).map_or(&[][..], Vec::as_slice);
+            let present = lag::of_topic(partitions);
+            let look = state.look_at(reader, topic, partitions, members, now);
+            self.show(&reader.group, topic, present, look.delay, &look.health);
+            delay = delay.max(look.delay);
+            let ill = look.health.iter().filter(|health| **health != Health::Ok);
+            healths.extend(ill.map(|health| (topic.clone(), *health)));
             total = lag::both(total, present);
-            let window = state
-                .windows
-                .entry(topic.clone())
-                .or_insert_with(|| Window::new(reader.commit_interval));
-            window.push(now, present);
-            lags.push((topic.clone(), window.lowest()));
+            let lowest = state.lowest(reader, topic, now, look.readable);
+            waiting.push((topic.clone(), look.unreadable(lowest)));
+            lags.push((topic.clone(), lowest));
         }
-        let worst = lag::worst(&lags);
         let mut patched = false;
         let mut decision = None;
         if let (Some(policy), Some(replicas)) = (&reader.policy, self.replicas(reader, state)) {
-            let rebalancing = self
-                .rebalancing
-                .get(&reader.group)
-                .map(|since| now.saturating_sub(*since));
+            let group = self.groups.get(&reader.group);
+            let rebalancing = group.and_then(|group| group.rebalancing);
+            let rebalancing = rebalancing.map(|since| now.saturating_sub(since));
+            let status = self.deployment(reader).and_then(|found| found.status.clone());
+            let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
+            // Ready pods that have not joined yet do not read. A pod may have several members, and one that takes its
+            // partitions by itself has none.
+            let joined = members.filter(|members| *members > 0);
+            let readers = joined.map_or(ready, |joined| ready.min(joined));
             let observation = Observation {
                 now,
                 replicas,
                 lags,
+                flow: reader::flow(reader, of_group, readers),
+                ready,
                 rebalancing,
                 manual: self.by_hand(reader, state, replicas),
+                floors: state.floors(reader, policy, measured, now, replicas, ready),
             };
+            self.trace_policy(reader, policy, state);
             let made = decide(policy, &observation, &mut state.memory);
+            state.note(observation, &made);
             if made.wanted != replicas {
                 patched = self.patch(reader, state, replicas, &made).await;
             }
@@ -257,8 +320,11 @@ impl Follower {
         }
         (
             Seen {
-                lag: worst,
+                lag: lag::worst(&waiting),
                 total,
+                delay,
+                ill: Ill::most(healths),
+                pod_rate: state.memory.pod_rate(),
                 decision,
                 changed: state.changed.clone(),
             },
@@ -266,8 +332,44 @@ impl Follower {
         )
     }
 
+    /// Begins a trace with the policy, where one is asked for.
+    fn trace_policy(&self, reader: &Reader, policy: &Policy, state: &mut State) {
+        if !reader.trace {
+            state.trace = None;
+            return;
+        }
+        if state.trace.is_some() {
+            return;
+        }
+        let subject = Subject {
+            namespace: self.object.namespace.clone().unwrap_or_default(),
+            pipeline: self.object.name.clone(),
+            component: reader.component.clone(),
+            owner: OwnerReference {
+                api_version: self.reference.api_version.clone().unwrap_or_default(),
+                kind: self.reference.kind.clone().unwrap_or_default(),
+                name: self.object.name.clone(),
+                uid: self.reference.uid.clone().unwrap_or_default(),
+                controller: Some(true),
+                block_owner_deletion: Some(true),
+            },
+        };
+        let keeper = Keeper::start(self.shared.client.clone(), subject);
+        keeper.push(Line::Policy(Box::new(Rules {
+            component: reader.component.clone(),
+            policy: policy.clone(),
+            pod_rate: state.memory.pod_rate(),
+        })));
+        state.trace = Some((keeper, None));
+    }
+
+    /// The state of a reader that is new here: what the status says of it is known.
+    fn remembered(&self, component: &str) -> State {
+        State::that_knows(self.known.get(component).copied())
+    }
+
     /// Replicas that the Deployment asks for; absent while it does not exist.
-    fn replicas(&self, reader: &Reader, state: &mut ReaderState) -> Option<i32> {
+    fn replicas(&self, reader: &Reader, state: &mut State) -> Option<i32> {
         let watched = self.deployment(reader)?.spec.replicas.unwrap_or(1);
         match state.patched {
             Some((replicas, since)) if replicas != watched && since.elapsed() < PATCH_ECHO => Some(replicas),
@@ -280,7 +382,7 @@ impl Follower {
 
     /// Who else has set the replicas, and how long ago, or for how long this has been seen; nobody while an own patch
     /// is on its way.
-    fn by_hand(&self, reader: &Reader, state: &mut ReaderState, replicas: i32) -> Option<(String, Duration)> {
+    fn by_hand(&self, reader: &Reader, state: &mut State, replicas: i32) -> Option<(String, Duration)> {
         let setter = match state.patched {
             Some(_) => None,
             None => self
@@ -305,7 +407,7 @@ impl Follower {
         self.shared.deployments.get(namespace, &reader.deployment)
     }
 
-    async fn patch(&self, reader: &Reader, state: &mut ReaderState, from: i32, decision: &Decision) -> bool {
+    async fn patch(&self, reader: &Reader, state: &mut State, from: i32, decision: &Decision) -> bool {
         let namespace = self.object.namespace.as_deref().unwrap_or_default();
         let api: Api<Deployment> = Api::namespaced(self.shared.client.clone(), namespace);
         let parameters = PatchParams {
@@ -368,22 +470,24 @@ impl Follower {
     fn hide(&mut self, keep: impl Fn(&(String, String)) -> bool) {
         let namespace = self.object.namespace.as_deref().unwrap_or_default();
         for (group, topic) in self.shown.iter().filter(|shown| !keep(shown)) {
-            let labels = [namespace, &self.object.name, group, topic];
-            // Fails where there is none already.
-            let _ = self.shared.metrics.lag.remove_label_values(&labels);
+            self.shared
+                .metrics
+                .hide_topic(&[namespace, &self.object.name, group, topic]);
         }
         self.shown.retain(keep);
     }
 
-    /// Shows how far a group is behind, at least; what is not known has no series.
-    fn show(&mut self, group: &str, topic: &str, lag: Lag) {
+    /// Shows how far a group is behind, at least, and how its partitions are doing; what is not known has no series.
+    fn show(&mut self, group: &str, topic: &str, lag: Lag, delay: Option<Delay>, health: &[Health]) {
         let shown = (group.to_owned(), topic.to_owned());
         let Some(lag) = lag.lower_bound() else {
             return self.hide(|other| *other != shown);
         };
         let namespace = self.object.namespace.as_deref().unwrap_or_default();
         let labels = [namespace, &self.object.name, group, topic];
-        self.shared.metrics.lag.with_label_values(&labels).set(lag);
+        self.shared
+            .metrics
+            .show_topic(&labels, lag, delay.map(Delay::lower_bound), health);
         self.shown.insert(shown);
     }
 }

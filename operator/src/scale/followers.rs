@@ -1,13 +1,12 @@
 //! The followers of all pipelines.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use kube::Client;
 use kube::runtime::events::Recorder;
 use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource, ResourceExt};
 use tokio::sync::{broadcast, watch};
 
 use super::follow::Follower;
@@ -63,10 +62,11 @@ impl Followers {
         }
     }
 
-    /// Follows `target` for the pipeline with this uid, from now on.
-    pub fn follow(&self, uid: &str, object: ObjectRef<SyncPipeline>, reference: ObjectReference, target: Target) {
+    /// Follows `target` for this pipeline from now on. One that was not followed yet goes on from what its status says.
+    pub fn follow(&self, pipeline: &SyncPipeline, target: Target) {
+        let uid = pipeline.uid().unwrap_or_default();
         let Ok(mut running) = self.running.lock() else { return };
-        if let Some(follower) = running.get(uid)
+        if let Some(follower) = running.get(&uid)
             && !follower.task.is_finished()
         {
             follower.target.send_if_modified(|present| {
@@ -78,16 +78,35 @@ impl Followers {
         }
         let (sender, receiver) = watch::channel(target);
         let snapshot = Arc::new(Mutex::new(Snapshot::default()));
-        let follower = Follower::new(self.shared.clone(), object, reference, receiver, snapshot.clone());
+        let follower = Follower::new(
+            self.shared.clone(),
+            ObjectRef::from_obj(pipeline),
+            pipeline.object_ref(&()),
+            receiver,
+            snapshot.clone(),
+            pod_rates(pipeline),
+        );
         let task = tokio::spawn(follower.run());
         running.insert(
-            uid.to_owned(),
+            uid,
             Running {
                 target: sender,
                 snapshot,
                 task,
             },
         );
+    }
+
+    /// Changes no replicas of this pipeline until the next [`Followers::follow`]; its lag is still shown.
+    pub fn hold(&self, pipeline: &SyncPipeline) {
+        let uid = pipeline.uid().unwrap_or_default();
+        let Ok(running) = self.running.lock() else { return };
+        let Some(follower) = running.get(&uid) else { return };
+        follower.target.send_if_modified(|target| {
+            let scaled = target.scales();
+            target.readers.iter_mut().for_each(|reader| reader.policy = None);
+            scaled
+        });
     }
 
     /// Stops following pipelines whose uid is not in `alive`.
@@ -103,4 +122,11 @@ impl Followers {
         let snapshot = running.get(uid)?.snapshot.lock().ok()?.clone();
         Some(snapshot)
     }
+}
+
+/// Messages a second that a pod of each reader writes, as the status says.
+fn pod_rates(pipeline: &SyncPipeline) -> BTreeMap<String, f64> {
+    let components = pipeline.status.iter().flat_map(|status| &status.components);
+    let known = components.filter_map(|component| Some((component.name.clone(), component.pod_rate? as f64 / 60.0)));
+    known.collect()
 }

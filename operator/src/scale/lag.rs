@@ -1,5 +1,7 @@
 //! Offsets → lag.
 
+use serde::{Deserialize, Serialize};
+
 /// What a group has committed on a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Committed {
@@ -23,7 +25,8 @@ pub struct Partition {
 }
 
 /// Messages between what was read and what there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Lag {
     /// All partitions are known.
     Known(i64),
@@ -55,25 +58,46 @@ impl Lag {
 ///
 /// Our readers start at the earliest offset, so a group without a commit has everything before it. A commit
 /// behind the start means that unread messages expired: only those that are left count. A commit beyond the
-/// end means that the topic was made anew: all of it is unread.
+/// end means that the topic was made anew: all of it is unread. A start beyond the end is one of a topic that is gone.
 pub fn of_partition(partition: &Partition) -> Option<i64> {
     let end = partition.end?;
-    let everything = || partition.start.map(|start| (end - start).max(0));
+    let start = partition.start.filter(|start| *start <= end)?;
     match partition.committed {
         Committed::Unknown => None,
-        Committed::Never => everything(),
-        Committed::At(committed) if committed > end => everything(),
-        Committed::At(committed) => Some(end - committed.max(partition.start.unwrap_or(committed))),
+        Committed::Never => Some(end - start),
+        Committed::At(committed) if committed > end => Some(end - start),
+        Committed::At(committed) => Some(end - committed.max(start)),
+    }
+}
+
+/// Records that a group has not read and that are gone.
+pub fn expired(partition: &Partition) -> i64 {
+    match (partition.start, partition.committed, partition.end) {
+        (Some(start), Committed::At(committed), Some(end)) if committed <= end && start <= end => {
+            (start - committed).max(0)
+        }
+        _ => 0,
     }
 }
 
 /// Lag of one topic.
 pub fn of_topic(partitions: &[Partition]) -> Lag {
-    let known: Vec<i64> = partitions.iter().filter_map(of_partition).collect();
-    let sum = known.iter().sum();
-    match known.len() {
+    sum(partitions.iter().map(of_partition))
+}
+
+/// Lag of several partitions together.
+pub fn sum(lags: impl IntoIterator<Item = Option<i64>>) -> Lag {
+    let (mut sum, mut known, mut all) = (0_i64, 0, 0);
+    for lag in lags {
+        all += 1;
+        if let Some(lag) = lag {
+            known += 1;
+            sum = sum.saturating_add(lag);
+        }
+    }
+    match known {
         0 => Lag::Unknown,
-        all if all == partitions.len() => Lag::Known(sum),
+        known if known == all => Lag::Known(sum),
         _ => Lag::AtLeast(sum),
     }
 }
@@ -100,6 +124,8 @@ pub fn worst(lags: &[(String, Lag)]) -> Lag {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn partition(start: i64, committed: Committed, end: i64) -> Partition {
@@ -146,5 +172,25 @@ mod tests {
         assert_eq!(of_topic(&[known, unknown]), Lag::AtLeast(3));
         assert_eq!(of_topic(&[unknown]), Lag::Unknown);
         assert_eq!(of_topic(&[]), Lag::Unknown);
+    }
+
+    #[test]
+    fn a_start_beyond_the_end_is_of_a_topic_that_is_gone_and_says_nothing() {
+        for committed in [Committed::At(100), Committed::Never, Committed::At(2_000_000)] {
+            let gone = partition(1_000_000, committed, 500);
+            assert_eq!((of_partition(&gone), expired(&gone)), (None, 0), "{committed:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_lag_is_negative_and_none_is_more_than_there_is(start in 0..1000i64, committed in 0..1000i64, end in 0..1000i64) {
+            for committed in [Committed::At(committed), Committed::Never] {
+                let one = partition(start, committed, end);
+                let within = |lag| (0..=end - start).contains(&lag);
+                prop_assert_eq!(of_partition(&one).is_some(), start <= end);
+                prop_assert!(of_partition(&one).is_none_or(within) && expired(&one) >= 0);
+            }
+        }
     }
 }

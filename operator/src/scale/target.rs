@@ -3,16 +3,20 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::decide::Policy;
+use super::climb::Climb;
+use super::decide::{Policy, Rule};
+use super::drain::Drain;
+use super::schedule::Schedule;
 use crate::kafka::Connection;
 use crate::kafka::offsets::Subject;
 use crate::kafka::topics::ObservedTopics;
-use crate::ladder;
+use crate::ladder::Bounds;
 use crate::plan::naming;
+use crate::plan::sizing::{self, Size};
 use crate::validate::{Consumer, Pipeline, Scaling};
 
 /// How often offsets are read where somebody is scaled by them.
-pub(super) const READ_INTERVAL: Duration = Duration::from_millis(250);
+pub const READ_INTERVAL: Duration = Duration::from_millis(250);
 /// How often they are read where the lag is only shown.
 pub(super) const SHOW_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a rebalance holds decisions back.
@@ -21,7 +25,7 @@ const REBALANCE_HOLD: Duration = Duration::from_secs(3);
 const MANUAL_HOLD: Duration = Duration::from_secs(30 * 60);
 
 /// What one follower follows.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Target {
     /// How to reach Kafka.
     pub connection: Connection,
@@ -44,7 +48,7 @@ impl Target {
 }
 
 /// One reader.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Reader {
     /// Name of the component.
     pub component: String,
@@ -58,6 +62,12 @@ pub struct Reader {
     pub commit_interval: Duration,
     /// How it is scaled; absent for one whose replicas are left alone and only its lag is shown.
     pub policy: Option<Policy>,
+    /// What a pod may grow to.
+    pub size: Size,
+    /// Times at which there are so many replicas at least.
+    pub schedules: Vec<Schedule>,
+    /// Whether what is seen and decided is kept for a while.
+    pub trace: bool,
 }
 
 /// What to follow. The caps count the partitions that exist, which may be fewer than the spec wants.
@@ -94,29 +104,42 @@ pub fn of(pipeline: &Pipeline, topics: &ObservedTopics, connection: Connection) 
 
 fn reader(pipeline: &Pipeline, consumer: &Consumer, topics: &ObservedTopics) -> Reader {
     let bounds = topics.possible(consumer.component.bounds, &consumer.topics);
-    let (policy, commit_interval) = match &consumer.scaling {
-        Scaling::Ladder {
-            thresholds,
-            cooldown,
-            commit_interval,
-        } => (
-            Some(Policy {
-                rungs: ladder::rungs(bounds, thresholds.len()),
-                thresholds: thresholds.clone(),
-                cooldown: *cooldown,
-                rebalance_hold: REBALANCE_HOLD,
-                manual_hold: MANUAL_HOLD,
-            }),
-            *commit_interval,
-        ),
-        Scaling::Fixed => (None, Duration::ZERO),
-    };
+    let partitions = topics.partitions_of(&consumer.topics).unwrap_or(0);
     Reader {
         component: consumer.component.name.clone(),
         deployment: naming::object_name(&pipeline.name, &consumer.component.name),
         group: consumer.group.clone(),
         topics: consumer.topics.clone(),
+        commit_interval: consumer.scaling.commit_interval(),
+        policy: policy(&consumer.scaling, bounds, partitions),
+        size: sizing::of_pipeline_pods(pipeline.environment),
+        schedules: consumer.schedules.clone(),
+        trace: consumer.trace,
+    }
+}
+
+/// How a reader is scaled within `bounds`, where its largest topic has so many partitions; nothing for one whose
+/// replicas are left alone.
+pub fn policy(scaling: &Scaling, bounds: Bounds, partitions: i32) -> Option<Policy> {
+    let (rule, cooldown) = match scaling {
+        Scaling::Ladder {
+            thresholds, cooldown, ..
+        } => (Rule::Climb(Climb::new(bounds, thresholds.clone())), *cooldown),
+        Scaling::Drain { target, cooldown, .. } => (Rule::Drain(Drain { target: *target }), *cooldown),
+        Scaling::PerPartition => (Rule::PerPartition(partitions), Duration::ZERO),
+        Scaling::Fixed => return None,
+    };
+    Some(with_rule(rule, bounds, cooldown, scaling.commit_interval()))
+}
+
+/// A policy with the operator's own times.
+pub fn with_rule(rule: Rule, bounds: Bounds, cooldown: Duration, commit_interval: Duration) -> Policy {
+    Policy {
+        rule,
+        bounds,
+        cooldown,
         commit_interval,
-        policy,
+        rebalance_hold: REBALANCE_HOLD,
+        manual_hold: MANUAL_HOLD,
     }
 }

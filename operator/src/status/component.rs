@@ -2,9 +2,12 @@
 
 use super::{Observations, time};
 use crate::api::status::{ComponentStatus, DecisionStatus, SyncPipelineStatus};
+use crate::kafka::topics::ObservedTopics;
 use crate::ladder;
 use crate::plan::naming;
 use crate::scale::decide::Reason;
+use crate::scale::rates::capacity;
+use crate::scale::reader::coarse;
 use crate::scale::seen::Seen;
 use crate::validate::{Component, Consumer, Pipeline, Scaling};
 
@@ -61,7 +64,10 @@ fn base(
         scaled_by: scaled_by.to_owned(),
         rung: None,
         rungs: vec![],
+        rungs_without_gain: vec![],
         lag: None,
+        lag_seconds: None,
+        pod_rate: None,
         last_decision: None,
         message: message(seen, component),
     }
@@ -90,15 +96,20 @@ fn of_consumer(
     let wanted = consumer.component.bounds;
     let topics = seen.topics.as_ref();
     let bounds = topics.map_or(wanted, |topics| topics.possible(wanted, &consumer.topics));
-    let (scaled_by, rungs) = match &consumer.scaling {
-        Scaling::Ladder { thresholds, .. } => ("Ladder", ladder::rungs(bounds, thresholds.len())),
-        Scaling::Fixed => ("Fixed", vec![]),
+    let rungs = match &consumer.scaling {
+        Scaling::Ladder { thresholds, .. } => ladder::rungs(bounds, thresholds.len()),
+        Scaling::Drain { .. } | Scaling::PerPartition | Scaling::Fixed => vec![],
     };
+    let scaled_by = consumer.scaling.name();
     let mut component = base(pipeline, seen, naming::CONSUMER, &consumer.component, scaled_by);
+    component.rungs_without_gain = without_gain(&rungs, largest(topics, consumer));
     component.rungs = rungs;
     (component.min, component.max) = (bounds.min, bounds.max);
     let missing = consumer.missing_partitions + wanted.max - bounds.max;
     component.lag = lag.and_then(|seen| seen.lag.exact());
+    let delay = lag.and_then(|seen| seen.delay);
+    component.lag_seconds = delay.and_then(|delay| i64::try_from(coarse(delay.lower_bound()).as_secs()).ok());
+    component.pod_rate = pod_rate(lag, before);
     let decision = lag.and_then(|seen| seen.decision.as_ref());
     component.rung = decision
         .and_then(|decision| decision.exceeded)
@@ -116,7 +127,12 @@ fn of_consumer(
     if !component.message.is_empty() {
         return component;
     }
-    component.message = if missing > 0 {
+    // Nobody is meant to read for a reader that is none.
+    let ill = lag.and_then(|seen| seen.ill.as_ref()).filter(|_| component.wanted > 0);
+    component.message = if let Some(ill) = ill {
+        // Which partitions it is changes with every reading, and would be a write each time.
+        format!("a partition of {} {}", ill.topic, ill.health.text())
+    } else if missing > 0 {
         format!(
             "the ladder asks for up to {} replicas; {missing} partitions are missing for that",
             bounds.max + missing
@@ -130,17 +146,72 @@ fn of_consumer(
     component
 }
 
+/// Partitions of a consumer's largest topic; none while that is not known.
+fn largest(topics: Option<&ObservedTopics>, consumer: &Consumer) -> i32 {
+    let present = topics.iter().flat_map(|topics| &topics.topics);
+    let read = present.filter(|topic| consumer.topics.contains(&topic.name));
+    read.map(|topic| topic.partitions).max().unwrap_or(0)
+}
+
+/// Rungs with which so many partitions are read no faster than with the one below.
+fn without_gain(rungs: &[i32], partitions: i32) -> Vec<i32> {
+    let faster = |pair: &[i32]| capacity(partitions, pair[1]) > capacity(partitions, pair[0]);
+    let pairs = rungs.windows(2).filter(|pair| pair[0] < pair[1]);
+    match partitions {
+        0 => vec![],
+        _ => pairs.filter(|pair| !faster(pair)).map(|pair| pair[1]).collect(),
+    }
+}
+
+/// What a pod writes in a minute. One that is nearly what the status says already stays: it would be a write each time.
+fn pod_rate(lag: Option<&Seen>, before: Option<&ComponentStatus>) -> Option<i64> {
+    let known = before.and_then(|before| before.pod_rate);
+    let Some(measured) = lag
+        .and_then(|seen| seen.pod_rate)
+        .map(|rate| (rate * 60.0).round() as i64)
+    else {
+        return known;
+    };
+    let is_near = |known: &i64| (known - measured).abs() * 5 <= *known;
+    known.filter(is_near).or(Some(measured))
+}
+
 /// A sentence for a decision that changed nothing.
 fn explain(reason: Reason) -> &'static str {
     match reason {
         Reason::LagUnknown => "the lag is not known: replicas stay as they are",
         Reason::Rebalancing => "the group is rebalancing: replicas stay until it has settled",
-        Reason::Cooldown => "the lag is low: one rung down after the cooldown",
+        Reason::Cooldown => "fewer replicas are enough: there are fewer after the cooldown",
+        Reason::NoHelp => "more replicas have written no more: what they write to is the limit",
+        Reason::PodsNotComing => "more replicas would be asked for, but those that were asked for do not become ready",
+        Reason::Partitions => "there is one replica for each partition",
+        Reason::CpuAboveTarget => "the pods use more than half of their CPU",
+        Reason::MemoryAboveTarget => "the pods use more than half of their memory",
+        Reason::Schedule => "the schedule asks for so many replicas at this hour",
+        Reason::Idle => "nothing arrives: there are no replicas until something does",
         Reason::NotLowYet => "the lag must fall to half of the crossed threshold before a rung is given up",
         Reason::ManualScale => "somebody has set the replicas: they are kept for half an hour",
         Reason::ManualScaleOver => "the replicas that somebody had set are undone",
-        Reason::Steady | Reason::LagAboveThreshold | Reason::LagLow | Reason::BelowMinimum | Reason::AboveMaximum => {
-            "the replicas are what the lag asks for"
-        }
+        Reason::Probe => "nothing waits: fewer replicas are enough, or show what a pod writes",
+        Reason::Steady
+        | Reason::LagAboveThreshold
+        | Reason::Backlog
+        | Reason::Arrivals
+        | Reason::LagLow
+        | Reason::BelowMinimum
+        | Reason::AboveMaximum => "the replicas are what the lag asks for",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rung_between_two_divisors_of_the_partitions_gains_nothing() {
+        assert_eq!(without_gain(&[4, 8, 12, 16], 16), [12]);
+        assert_eq!(without_gain(&[3, 5, 7, 10], 20), Vec::<i32>::new());
+        assert_eq!(without_gain(&[1, 1, 2, 2], 1), [2]);
+        assert_eq!(without_gain(&[4, 8], 0), Vec::<i32>::new());
     }
 }

@@ -231,12 +231,22 @@ pub(super) fn scaling_active(seen: &Observations) -> State {
         .map(|(name, _)| name.as_str())
         .collect();
     if unknown.is_empty() {
-        State::new(true, "LagKnown", "the lag of every reader is followed")
+        match &snapshot.unmeasured {
+            None => State::new(true, "LagKnown", "the lag of every reader is followed"),
+            Some(problem) => State::new(
+                true,
+                "LagAlone",
+                format!("the lag of every reader is followed, not what the pods use: {problem}"),
+            ),
+        }
     } else {
         State::new(
             false,
             "LagUnknown",
-            format!("the lag of {} is not wholly known: replicas stay", unknown.join(", ")),
+            format!(
+                "the lag of {} is not wholly known: no pods are given up",
+                unknown.join(", ")
+            ),
         )
     }
 }

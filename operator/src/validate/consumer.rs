@@ -6,14 +6,18 @@ use contract::Source;
 
 use super::{Consumer, InvalidSpec, Scaling, Topic, bounds_of, invalid, parse_duration, resolve_component};
 use crate::api::spec::{self, Consumer as ConsumerSpec, LadderColumn, LadderScaling, ScalingType};
-use crate::ladder;
+use crate::ladder::{self, Bounds};
+use crate::scale::schedule::Schedule;
 
-/// How long the lag must be low before the next rung down, by default.
+/// How long fewer replicas must have been enough, by default.
 const COOLDOWN: Duration = Duration::from_secs(300);
 /// Lag thresholds, in messages, where the spec gives none. One upload is one message, so a reader of single
 /// events steps earlier than a reader of uploads: the design's values at 100,000 users.
 const UPLOAD_THRESHOLDS: [i64; 3] = [100, 500, 1000];
 const EVENT_THRESHOLDS: [i64; 4] = [3, 6, 8, 10];
+/// Within which `Drain` writes what waits, by default.
+const DRAIN_TARGET: Duration = Duration::from_secs(60);
+const LEAST_DRAIN_TARGET: Duration = Duration::from_secs(1);
 /// What a write to the stores may take on top of the linger before the next commit is seen.
 const COMMIT_SLACK: Duration = Duration::from_millis(300);
 
@@ -33,7 +37,11 @@ pub(super) fn resolve_consumer(
     })?;
     let settings = consumer.scaling.ladder.clone().unwrap_or_default();
     let column = settings.column.or_else(|| column_of(&consumer.name));
-    let asked = bounds_of(field, &consumer.component, column, row)?;
+    let asked = match (consumer.scaling.type_, column) {
+        // Nothing but the partitions bounds it.
+        (ScalingType::PerPartition, None) if consumer.component.replicas.is_none() => Bounds { min: 1, max: i32::MAX },
+        _ => bounds_of(field, &consumer.component, column, row)?,
+    };
     // More readers than partitions of the largest topic would stand idle.
     let partitions = topics
         .iter()
@@ -54,6 +62,12 @@ pub(super) fn resolve_consumer(
     )?;
     let scaling = match consumer.scaling.type_ {
         ScalingType::Fixed => Scaling::Fixed,
+        ScalingType::PerPartition => Scaling::PerPartition,
+        ScalingType::Drain => Scaling::Drain {
+            target: drain_target(field, consumer)?,
+            cooldown,
+            commit_interval: linger + COMMIT_SLACK,
+        },
         ScalingType::Ladder => Scaling::Ladder {
             thresholds: thresholds(&settings, &reads, &spec.kafka.topic_prefix),
             cooldown,
@@ -67,8 +81,35 @@ pub(super) fn resolve_consumer(
         batch_max_records: consumer.batch.max_records,
         linger,
         scaling,
-        missing_partitions: (asked.max - partitions).max(0),
+        schedules: schedules(field, consumer)?,
+        trace: consumer.scaling.trace.unwrap_or(false),
+        missing_partitions: match consumer.scaling.type_ {
+            ScalingType::PerPartition => 0,
+            _ => (asked.max - partitions).max(0),
+        },
     })
+}
+
+fn drain_target(field: &str, consumer: &ConsumerSpec) -> Result<Duration, InvalidSpec> {
+    let field = format!("{field}.scaling.drain.target");
+    let written = consumer.scaling.drain.as_ref().and_then(|drain| drain.target.as_ref());
+    let target = parse_duration(&field, written, DRAIN_TARGET)?;
+    if target < LEAST_DRAIN_TARGET {
+        return Err(invalid(field, "must be at least 1s: no pod starts sooner"));
+    }
+    Ok(target)
+}
+
+fn schedules(field: &str, consumer: &ConsumerSpec) -> Result<Vec<Schedule>, InvalidSpec> {
+    let written = consumer.scaling.schedules.iter().flatten().enumerate();
+    written
+        .map(|(index, spec)| {
+            Schedule::new(&spec.start, &spec.end, &spec.time_zone, spec.min_replicas).map_err(|error| {
+                let field = format!("{field}.scaling.schedules[{index}].{}", error.field());
+                invalid(field, error.to_string())
+            })
+        })
+        .collect()
 }
 
 /// The component's own name chooses its column; a reader of everything is as large as the largest.

@@ -212,7 +212,8 @@ fn bounds_of(
     let Some(column) = column else {
         return Err(invalid(
             format!("{field}.scaling.ladder.column"),
-            "is needed where the component's name is no column of the ladder; or write replicas",
+            "is needed where the component's name is no column of the ladder; or write replicas, as the other types of \
+             scaling need",
         ));
     };
     let bounds = row.and_then(|chosen| chosen.row.columns.get(&column));

@@ -11,6 +11,7 @@ use crate::api::spec::{
     Probes, Region, ServiceAccountSettings, ServiceSettings,
 };
 use crate::ladder::{self, Bounds};
+use crate::scale::schedule::Schedule;
 
 /// A pipeline with every default filled in: what the plan is made from.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +134,10 @@ pub struct Consumer {
     pub linger: Duration,
     /// How replicas follow the lag.
     pub scaling: Scaling,
+    /// Times at which there are so many replicas at least.
+    pub schedules: Vec<Schedule>,
+    /// Whether what its scaler sees and decides is kept for a while.
+    pub trace: bool,
     /// Replicas that the ladder or the spec asks for but the topics have no partitions for.
     pub missing_partitions: i32,
 }
@@ -195,6 +200,37 @@ pub enum Scaling {
         /// Longest time between two commits of a busy reader.
         commit_interval: Duration,
     },
+    /// As many as write what waits in time.
+    Drain {
+        /// Within which what waits is to be written.
+        target: Duration,
+        /// How long fewer must have been enough before there are fewer.
+        cooldown: Duration,
+        /// Longest time between two commits of a busy reader.
+        commit_interval: Duration,
+    },
+    /// One for each partition of the largest topic.
+    PerPartition,
     /// Not at all.
     Fixed,
+}
+
+impl Scaling {
+    /// Longest time between two commits of a busy reader; nothing where no lag is acted on.
+    pub fn commit_interval(&self) -> Duration {
+        match self {
+            Scaling::Ladder { commit_interval, .. } | Scaling::Drain { commit_interval, .. } => *commit_interval,
+            Scaling::PerPartition | Scaling::Fixed => Duration::ZERO,
+        }
+    }
+
+    /// Its name in the API.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Scaling::Ladder { .. } => "Ladder",
+            Scaling::Drain { .. } => "Drain",
+            Scaling::PerPartition => "PerPartition",
+            Scaling::Fixed => "Fixed",
+        }
+    }
 }

@@ -126,6 +126,26 @@ fn prefixes_stand_before_topics_and_groups() {
 }
 
 #[test]
+fn a_schedule_that_cannot_be_read_is_named_by_its_field() {
+    let with = |schedule: &str| {
+        short(&format!(
+            "  consumers: [{{name: sms, scaling: {{schedules: [{schedule}]}}}}]\n"
+        ))
+    };
+    let day = "{start: 0 8 * * 1-5, end: 0 20 * * 1-5, timeZone: Asia/Kolkata, minReplicas: 6}";
+    let pipeline = validate(&with(day)).unwrap();
+    assert_eq!(pipeline.consumers[0].schedules.len(), 1);
+    assert_eq!(
+        validate(&with(
+            "{start: 0 8 * * *, end: 0 20 * * *, timeZone: Bombay, minReplicas: 6}"
+        ))
+        .unwrap_err()
+        .to_string(),
+        "spec.consumers[sms].scaling.schedules[0].timeZone: is no time zone of the IANA database, as Asia/Kolkata or UTC"
+    );
+}
+
+#[test]
 fn custom_fills_in_nothing_and_says_what_is_missing() {
     let custom = short(
         "  profile: Custom\n  topics: [{name: a}]\n  \

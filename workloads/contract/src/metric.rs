@@ -24,6 +24,11 @@ pub const CONSUMER_PARTITIONS: &str = "syncpipeline_consumer_assigned_partitions
 pub const CONSUMER_FENCED: &str = "syncpipeline_consumer_fenced_batches_total";
 /// Gauge: lag of a group on a topic, messages, by `namespace`, `pipeline`, `group` and `topic`.
 pub const LAG: &str = "syncpipeline_topic_lag_messages";
+/// Gauge, seconds: how long ago the oldest message arrived that a group has not read of a topic, by the same.
+pub const LAG_SECONDS: &str = "syncpipeline_topic_lag_seconds";
+/// Gauge: partitions of a topic by how a group reads them, by the same and `health` (ok, falling_behind, stalled,
+/// stopped, rewound, expired, unknown).
+pub const PARTITIONS: &str = "syncpipeline_topic_partitions";
 /// Gauge: 1 while a condition of a pipeline holds, else 0, by `namespace`, `pipeline` and `type`.
 pub const CONDITION: &str = "syncpipeline_condition";
 /// Gauge: pods that a component is meant to have, by `namespace`, `pipeline` and `component`.
@@ -98,6 +103,8 @@ const OF_COMPONENT: &[&str] = &["namespace", "pipeline", "component"];
 /// What the operator exports.
 pub const OF_OPERATOR: &[Metric] = &[
     Metric::gauge(LAG, &["namespace", "pipeline", "group", "topic"]),
+    Metric::gauge(LAG_SECONDS, &["namespace", "pipeline", "group", "topic"]),
+    Metric::gauge(PARTITIONS, &["namespace", "pipeline", "group", "topic", "health"]),
     Metric::gauge(CONDITION, &["namespace", "pipeline", "type"]),
     Metric::gauge(COMPONENT_WANTED, OF_COMPONENT),
     Metric::gauge(COMPONENT_READY, OF_COMPONENT),

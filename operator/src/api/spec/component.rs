@@ -12,6 +12,8 @@ use super::{EnvVariable, LocalObject, PodSettings, Probes, Scaling};
 /// An HTTP API that writes to topics.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.replicas) || self.replicas.min > 0 || self.replicas.max == 0")
+    .message("replicas.min: 0 only together with max: 0, which switches the component off"))]
 pub struct Producer {
     /// Name of the component.
     #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"))]
@@ -93,6 +95,10 @@ pub enum ServiceType {
 /// A reader of topics that writes to the stores.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.replicas) || self.replicas.min > 0 || self.replicas.max == 0 || \
+    self.scaling.type == 'Ladder' || self.scaling.type == 'Drain'")
+    .message("replicas.min: 0 only where the lag can bring the first reader (scaling.type Ladder or Drain), or together \
+    with max: 0, which switches the component off"))]
 pub struct Consumer {
     /// Name of the component.
     #[schemars(length(min = 1, max = 20), regex(pattern = r"^[a-z]([a-z0-9-]*[a-z0-9])?$"))]
@@ -181,8 +187,6 @@ pub struct Component {
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[x_kube(
     validation = Rule::new("self.min <= self.max").message("replicas.min: must not be more than replicas.max"),
-    validation = Rule::new("self.min > 0 || self.max == 0")
-        .message("replicas.min: 0 only together with max: 0, which switches the component off"),
 )]
 pub struct ReplicaBounds {
     /// Least.

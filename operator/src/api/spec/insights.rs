@@ -21,6 +21,8 @@ pub struct Insights {
 /// An API beside the pipeline.
 #[derive(KubeSchema, Serialize, Deserialize, Debug, Clone, PartialEq, Default)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.replicas) || self.replicas.min > 0 || self.replicas.max == 0")
+    .message("replicas.min: 0 only together with max: 0, which switches the component off"))]
 pub struct Api {
     /// Its Service.
     #[serde(default)]

@@ -35,7 +35,7 @@ pub use kafka::{Kafka, KafkaSecurity, KafkaTls, Sasl, SaslMechanism, SecurityPro
 pub use ladder::{LadderColumn, LadderRow};
 pub use network::NetworkPolicySettings;
 pub use pod::{EnvSource, EnvVariable, PodSettings, ProbeType, Probes, SecuritySettings, TopologySpread};
-pub use scaling::{LadderScaling, Scaling, ScalingType};
+pub use scaling::{DrainScaling, LadderScaling, Scaling, ScalingType, ScheduleSpec};
 pub use service_account::ServiceAccountSettings;
 pub use stores::{Mongodb, MongodbAuthMechanism, MongodbPool, Postgres, PostgresTls, PostgresTlsMode};
 pub use topic::{DeletionPolicy, Topic};

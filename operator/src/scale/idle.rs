@@ -1,0 +1,59 @@
+//! Whether anything happens at all: what readers that may be none go by. Pure.
+//!
+//! A lag alone does not say so: the marker at the end of a transaction is a message that no reader ever commits, so
+//! that a lag of one may stay for ever.
+
+use std::time::Duration;
+
+use super::rates::Flow;
+
+/// What is remembered of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Idle {
+    /// Records produced and committed, and since when they have not changed while somebody could have read them.
+    since: Option<(i64, i64, Duration)>,
+    /// What was left unread when the last reader was given up.
+    residue: i64,
+}
+
+impl Idle {
+    /// Takes in a look.
+    pub(super) fn observe(&mut self, now: Duration, flow: &Flow, replicas: i32) {
+        // All of it: what does not move may be what the stores do not take, and not only what nobody can read away.
+        let lag = flow.produced - flow.committed;
+        // More than a marker in each partition is what somebody has to read.
+        let is_stuck = lag > i64::from(flow.partitions) || flow.readers == 0 && replicas > 0 && lag > 0;
+        self.since = match self.since {
+            _ if is_stuck => None,
+            Some((produced, committed, since)) if (produced, committed) == (flow.produced, flow.committed) => {
+                Some((produced, committed, since))
+            }
+            _ => Some((flow.produced, flow.committed, now)),
+        };
+    }
+
+    /// Nothing was seen for a moment.
+    pub(super) fn interrupt(&mut self) {
+        self.since = None;
+    }
+
+    /// Whether nothing has happened for `time`.
+    pub(super) fn has_lasted(&self, now: Duration, time: Duration) -> bool {
+        self.since.is_some_and(|(_, _, since)| now >= since + time)
+    }
+
+    /// The last reader is given up while so much is left unread.
+    pub(super) fn sleep(&mut self, lag: i64) {
+        self.residue = lag;
+    }
+
+    /// Whether there is more to read than there was then. What has gone since, by retention or with its topic, is left no
+    /// more; a lag that is not exact may be any higher, and shows nothing to have gone.
+    pub(super) fn is_woken_by(&mut self, lag: i64, is_exact: bool) -> bool {
+        let is_woken = lag > self.residue;
+        if is_exact {
+            self.residue = self.residue.min(lag);
+        }
+        is_woken
+    }
+}
