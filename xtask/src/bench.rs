@@ -1,6 +1,9 @@
 //! `cargo xtask bench`: how fast and how frugal it is, measured on real parts.
 
+mod offsets;
 mod operator;
+mod scale;
+mod scale_sim;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -28,10 +31,19 @@ pub(crate) struct Bench {
 enum Name {
     /// The operator with 500 pipelines: build-up, memory, writes at rest, and the way of one change
     Operator,
+    /// How long a reading of 10,000 partitions takes
+    Offsets,
+    /// How fast lag is answered, on a real cluster and a real Kafka
+    Scale,
+    /// The scaling policy in simulation: against KEDA over 10,000 loads, and with everything that can be wrong
+    ScaleSim,
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench.name {
         Name::Operator => operator::run(bench),
+        Name::Offsets => offsets::run(bench),
+        Name::Scale => scale::run(bench),
+        Name::ScaleSim => scale_sim::run(bench),
     }
 }

@@ -1,5 +1,6 @@
-//! `cargo xtask gen`: files that are made from the operator's types and the chart's values, and never edited.
+//! `cargo xtask gen`: files that are made from the operator's types, its policy and the chart's values, and never edited.
 
+mod charts;
 mod reference;
 mod values;
 
@@ -43,17 +44,19 @@ pub(crate) fn run(binaries: &Binaries, check: bool, progress: &Progress) -> Resu
     })
 }
 
-fn generate(binaries: &Binaries) -> Result<[Generated; 4]> {
+fn generate(binaries: &Binaries) -> Result<Vec<Generated>> {
     let crd = foreground::output(Command::new(binaries.path("operator")?).arg("crd"))?;
     let schema = serde_yaml::from_str(&crd).context("read what `operator crd` prints")?;
     let reference = reference::markdown(&schema)?;
     let path = workspace::path("charts/syncpipeline/values.yaml");
     let values = fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let crd = format!("{HEADER}{}\n", crd.trim_start_matches("---\n").trim_end());
-    Ok([
+    let mut files = vec![
         ("crds/syncpipeline.yaml", crd.clone()),
         ("charts/syncpipeline/files/crd.yaml", crd),
         ("docs/api.md", reference),
         ("docs/chart.md", values::markdown(&values)?),
-    ])
+    ];
+    files.extend(charts::draw(binaries)?);
+    Ok(files)
 }

@@ -56,7 +56,10 @@ fn generated(progress: &Progress) -> Result<()> {
 
 fn lints(_: &Progress) -> Result<()> {
     // Tests that need more than a machine with Rust are no part of all targets.
-    for targets in [&["--all-targets"][..], &["--test", "it", "--test", "kafka_security"]] {
+    for targets in [
+        &["--all-targets"][..],
+        &["--test", "it", "--test", "kafka_security", "--test", "kafka_states"],
+    ] {
         let mut clippy = workspace::cargo();
         clippy
             .args(["clippy", "--workspace", "--locked", "--quiet"])

@@ -1,0 +1,31 @@
+//! How long a reading of many offsets takes: needs a broker of its own, and no cluster.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use host::progress::Progress;
+
+use super::Bench;
+use crate::binaries::Binaries;
+use crate::toolchain::{self, Needs};
+use crate::{foreground, parallel};
+
+pub(super) fn run(bench: &Bench) -> Result<()> {
+    toolchain::ensure(Needs {
+        services: true,
+        ..Needs::default()
+    })?;
+    let progress = Progress::new();
+    let mut binaries = None;
+    parallel::all(vec![
+        Box::new(|| {
+            binaries = Some(progress.run("cargo build", Binaries::build)?);
+            Ok(())
+        }),
+        Box::new(|| services::prepare(&progress)),
+    ])?;
+    let binaries = binaries.context("cargo build ended without a result")?;
+    let mut command = Command::new(binaries.path("bench_offsets")?);
+    command.args(bench.quick.then_some("--quick"));
+    foreground::run(&mut command)
+}
