@@ -3,9 +3,9 @@
 use anyhow::{Context, Result, anyhow};
 use contract::header;
 use krafka::admin::{
-    AdminClient, ConfigOp, ConfigResource, CreateTopicsOptions, DeleteTopicsOptions, DescribeClusterOptions,
-    DescribeConfigsOptions, DescribeTopicsOptions, IncrementalAlterConfigsOptions, ListConsumerGroupOffsetsOptions,
-    ListOffsetsOptions, ListTopicsOptions, NewTopic, OffsetSpec, TopicPartition,
+    AdminClient, AlterConsumerGroupOffsetsOptions, ConfigOp, ConfigResource, CreateTopicsOptions, DeleteTopicsOptions,
+    DescribeClusterOptions, DescribeConfigsOptions, DescribeTopicsOptions, IncrementalAlterConfigsOptions,
+    ListConsumerGroupOffsetsOptions, ListOffsetsOptions, ListTopicsOptions, NewTopic, OffsetSpec, TopicPartition,
 };
 use krafka::auth::AuthConfig;
 use krafka::consumer::AutoOffsetReset;
@@ -234,6 +234,25 @@ impl Kafka {
         Ok((written.partition, written.offset))
     }
 
+    /// Something that fills a topic with messages of no meaning.
+    pub async fn filler(&self, topic: &str) -> Result<Filler> {
+        Ok(Filler {
+            producer: self.connection.producer().build().await?,
+            topic: topic.to_owned(),
+        })
+    }
+
+    /// Commits everything that is in a topic for a group without members.
+    pub async fn commit_all(&self, group: &str, topic: &str, partitions: i32) -> Result<()> {
+        let all: Vec<TopicPartition> = (0..partitions).map(|index| TopicPartition::new(topic, index)).collect();
+        let ends = self.offsets(&all, OffsetSpec::Latest).await?;
+        let options = AlterConsumerGroupOffsetsOptions::default();
+        for (partition, outcome) in self.admin.alter_consumer_group_offsets(group, ends, options).await? {
+            outcome.with_context(|| format!("commit {partition:?} for {group}"))?;
+        }
+        Ok(())
+    }
+
     /// All dead letters of a topic, which has to exist.
     pub async fn dead_letters(&self, topic: &str) -> Result<Vec<DeadLetter>> {
         let name = topic.to_owned();
@@ -270,6 +289,24 @@ impl Kafka {
         }
         consumer.close().await?;
         Ok(letters)
+    }
+}
+
+/// Fills a topic with messages of no meaning.
+pub struct Filler {
+    producer: krafka::producer::Producer,
+    topic: String,
+}
+
+impl Filler {
+    /// Sends some messages, all at once, and waits until Kafka has them.
+    pub async fn send(&self, messages: usize) -> Result<()> {
+        let sent = (0..messages).map(|_| {
+            let record = krafka::Record::new(self.topic.as_str(), b"x".to_vec());
+            self.producer.send(record)
+        });
+        futures::future::try_join_all(sent).await?;
+        Ok(())
     }
 }
 

@@ -150,18 +150,16 @@ pub fn wrong_steps(
         .windows(2)
         .filter(|pair| pair[1].replicas > pair[0].replicas)
         .map(|pair| pair[1]);
-    let judged = up.map(|change| {
+    let judged = up.filter_map(|change| {
         let moments = samples
             .iter()
             .filter(|sample| sample.at <= change.at && change.at - sample.at <= delay);
         let worst = moments.map(|sample| topics.iter().filter_map(|topic| sample.lag.get(topic)).copied().max());
         let exceeded: Vec<usize> = worst.flatten().map(|lag| ladder.exceeded(lag)).collect();
         let (least, most) = (exceeded.iter().min(), exceeded.iter().max());
-        let right = match (least, most) {
-            (Some(least), Some(most)) => ladder.rungs[*least..=*most].to_vec(),
-            _ => Vec::new(),
-        };
-        (change.replicas, right)
+        // While Kafka did not answer there is nothing to judge by.
+        let (least, most) = (least?, most?);
+        Some((change.replicas, ladder.rungs[*least..=*most].to_vec()))
     });
     judged.filter(|(replicas, right)| !right.contains(replicas)).collect()
 }

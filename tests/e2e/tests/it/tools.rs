@@ -6,6 +6,14 @@ use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 
+/// Names the operator's own program.
+const OPERATOR: &str = "SYNCPIPELINE_OPERATOR";
+
+/// The operator's own program.
+pub(crate) fn operator_binary() -> Result<String> {
+    std::env::var(OPERATOR).with_context(|| format!("{OPERATOR} is not set: `cargo xtask test e2e` does"))
+}
+
 /// A file or folder of the checkout.
 pub(crate) fn in_checkout(path: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..").join(path)
@@ -32,7 +40,8 @@ pub(crate) async fn output_of(program: &str, arguments: &[&str], input: &str) ->
         .spawn()
         .with_context(|| format!("run {program}: `cargo xtask test e2e` puts it on PATH"))?;
     let mut stdin = child.stdin.take().context("no standard input")?;
-    stdin.write_all(input.as_bytes()).await?;
+    // One that has ended without reading says why itself.
+    let written = stdin.write_all(input.as_bytes()).await;
     drop(stdin);
     let output = child.wait_with_output().await?;
     if !output.status.success() {
@@ -42,5 +51,6 @@ pub(crate) async fn output_of(program: &str, arguments: &[&str], input: &str) ->
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }
+    written?;
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -5,9 +5,7 @@
 //! - [`fleet`]: the pipelines, without a pod
 //! - [`measure`]: the measurements
 //! - [`memory`]: what the operator's process holds
-//! - [`figures`]: the results, for people and for programs
 
-mod figures;
 mod fleet;
 mod measure;
 mod memory;

@@ -1,9 +1,9 @@
 //! The measurements, one after another on the same pipelines.
 
-use crate::figures::Figures;
 use crate::fleet;
 use crate::memory;
 use anyhow::{Context, Result, bail, ensure};
+use benches::figures::{Bound, Figures};
 use e2e::api_server::{BY_OPERATOR, LEASES, Told, Writes};
 use e2e::cluster::Cluster;
 use e2e::environment::Environment;
@@ -84,7 +84,7 @@ impl Bench {
 
     /// Measures everything.
     pub(crate) async fn run(&self) -> Result<Figures> {
-        let mut figures = Figures::default();
+        let mut figures = Figures::new("operator");
         let step = self.progress.step("namespaces");
         for namespace in fleet::namespaces() {
             Environment::create(&self.cluster, &namespace, &self.services).await?;
@@ -92,7 +92,7 @@ impl Bench {
         step.done("");
 
         let built_up = self.build_up().await?;
-        figures.add("build-up", built_up.as_secs_f64(), "s", BUILD_UP);
+        figures.add("build-up", built_up.as_secs_f64(), "s", Bound::AtMost(BUILD_UP));
 
         let step = self.progress.step("settle");
         tokio::time::sleep(SETTLING).await;
@@ -112,15 +112,15 @@ impl Bench {
             self.progress.line(&format!("written at rest: {of_operator}"));
         }
         let at_rest = of_operator.count() as f64 + events as f64;
-        figures.add("writes at rest", at_rest, "requests", WRITES);
+        figures.add("writes at rest", at_rest, "requests", Bound::AtMost(WRITES));
 
         let mut changes = self.changes().await?;
         changes.sort();
         let p99 = changes[(changes.len() * 99).div_ceil(100) - 1];
-        figures.add("change, p99", p99.as_secs_f64(), "s", CHANGE);
+        figures.add("change, p99", p99.as_secs_f64(), "s", Bound::AtMost(CHANGE));
 
         match memory::of_operator(&self.cluster).await {
-            Ok(megabytes) => figures.add("memory", megabytes, "MB", MEMORY),
+            Ok(megabytes) => figures.add("memory", megabytes, "MB", Bound::AtMost(MEMORY)),
             Err(error) => self.progress.line(&format!("memory is not measured: {error:#}")),
         }
         Ok(figures)

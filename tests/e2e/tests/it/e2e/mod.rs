@@ -3,6 +3,7 @@
 mod failures;
 mod hands;
 mod lifecycle;
+mod modes;
 mod preview;
 mod records;
 mod refusals;

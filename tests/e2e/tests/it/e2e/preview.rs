@@ -1,6 +1,6 @@
 //! `operator plan --diff` says what would change, and changes nothing.
 
-use crate::tools::output_of;
+use crate::tools::{operator_binary, output_of};
 use crate::world::{Case, OPERATOR, OPERATOR_NAMESPACE, with_case, with_pipeline};
 use anyhow::{Context, Result};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -9,9 +9,6 @@ use operator::api::SyncPipeline;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::process::Command;
-
-/// Names the operator's own binary.
-const BINARY: &str = "SYNCPIPELINE_OPERATOR";
 
 #[tokio::test]
 async fn a_plan_is_compared_with_the_cluster() {
@@ -158,8 +155,7 @@ async fn plan(case: &Case, pipeline: &SyncPipeline, arguments: &[&str]) -> Resul
     let file = std::env::temp_dir().join(format!("syncpipeline-preview-{}.json", std::process::id()));
     // JSON is YAML.
     std::fs::write(&file, serde_json::to_string(pipeline)?)?;
-    let binary = std::env::var_os(BINARY).with_context(|| format!("{BINARY} is not set"))?;
-    let output = Command::new(binary)
+    let output = Command::new(operator_binary()?)
         .arg("plan")
         .arg(&file)
         .args(arguments)

@@ -49,9 +49,63 @@ async fn wrong_objects_are_refused_by_the_api_server() {
                     &["spec.consumers[0].replicas", "min: must not be more than"],
                 ),
                 (
-                    "a least of nothing without switching off",
-                    |spec| spec["consumers"][0]["replicas"] = json!({"min": 0, "max": 2}),
-                    &["spec.consumers[0].replicas", "0 only together with max: 0"],
+                    "a producer that may be none",
+                    |spec| spec["producers"] = json!([{"name": "producer", "replicas": {"min": 0, "max": 2}}]),
+                    &["spec.producers[0]", "replicas.min: 0 only together with max: 0"],
+                ),
+                (
+                    "a reader that may be none and that nothing would bring back",
+                    |spec| {
+                        spec["consumers"][0]["replicas"] = json!({"min": 0, "max": 2});
+                        spec["consumers"][0]["scaling"] = json!({"type": "PerPartition"});
+                    },
+                    &[
+                        "spec.consumers[0]",
+                        "replicas.min: 0 only where the lag can bring the first reader",
+                    ],
+                ),
+                (
+                    "a target of another kind of scaling",
+                    |spec| spec["consumers"][0]["scaling"] = json!({"drain": {"target": "1m"}}),
+                    &["spec.consumers[0].scaling", "scaling.drain: belongs to type Drain only"],
+                ),
+                (
+                    "thresholds of another kind of scaling",
+                    |spec| {
+                        let ladder = json!({"lagThresholds": [1, 2]});
+                        spec["consumers"][0]["scaling"] = json!({"type": "Drain", "ladder": ladder});
+                    },
+                    &[
+                        "spec.consumers[0].scaling",
+                        "scaling.ladder: belongs to type Ladder only",
+                    ],
+                ),
+                (
+                    "a cooldown where nothing cools down",
+                    |spec| spec["consumers"][0]["scaling"] = json!({"type": "Fixed", "cooldown": "1m"}),
+                    &[
+                        "spec.consumers[0].scaling",
+                        "scaling.cooldown: belongs to types Ladder and Drain only",
+                    ],
+                ),
+                (
+                    "a schedule where the replicas are left alone",
+                    |spec| {
+                        let day = json!({"start": "0 8 * * *", "end": "0 20 * * *", "minReplicas": 2});
+                        spec["consumers"][0]["scaling"] = json!({"type": "Fixed", "schedules": [day]});
+                    },
+                    &[
+                        "spec.consumers[0].scaling",
+                        "scaling.schedules: type Fixed leaves the replicas alone",
+                    ],
+                ),
+                (
+                    "a trace where nothing is decided",
+                    |spec| spec["consumers"][0]["scaling"] = json!({"type": "Fixed", "trace": true}),
+                    &[
+                        "spec.consumers[0].scaling",
+                        "scaling.trace: with type Fixed nothing is decided",
+                    ],
                 ),
                 (
                     "a variable of the environment contract",
