@@ -19,6 +19,18 @@ pub(crate) struct Binaries(BTreeMap<String, PathBuf>);
 impl Binaries {
     /// Builds all binaries of the workspace, as far as they are not up to date.
     pub(crate) fn build(step: &Step) -> Result<Self> {
+        Self::cargo_build(step, &["--bins"])
+    }
+
+    /// Builds one binary with an operator as fast as it can be: for what computes for long and starts nothing.
+    pub(crate) fn build_fast(step: &Step, name: &str) -> Result<Self> {
+        Self::cargo_build(
+            step,
+            &["--bin", name, "--config", "profile.dev.package.operator.opt-level=3"],
+        )
+    }
+
+    fn cargo_build(step: &Step, what: &[&str]) -> Result<Self> {
         host::interrupt::check()?;
         let log = host::state::log_dir().join("cargo-build.log");
         std::fs::create_dir_all(host::state::log_dir()).context("create the folder of logs")?;
@@ -27,11 +39,11 @@ impl Binaries {
             .args([
                 "build",
                 "--workspace",
-                "--bins",
                 "--locked",
                 "--message-format",
                 "json-render-diagnostics",
             ])
+            .args(what)
             .env("CARGO_TERM_COLOR", "never")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

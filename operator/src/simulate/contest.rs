@@ -89,6 +89,12 @@ impl Round {
             .filter(|change| change.at >= CHANGES && change.to > change.from)
             .count()
     }
+
+    /// How often the operator changed its mind about one step. There are two: the load begins with one replica, and changes
+    /// later.
+    pub fn reversals_of_a_step(&self) -> usize {
+        self.own.most_reversals_around(CHANGES)
+    }
 }
 
 /// The load of a seed: its kind, its numbers and the pods' rate are drawn.

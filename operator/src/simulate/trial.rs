@@ -64,14 +64,24 @@ impl Outcome {
         self.reversals_since(Duration::ZERO)
     }
 
-    /// The same, of the changes since a moment.
+    /// The same, of the changes since a moment: the first of them may go the other way than the last one before.
     pub fn reversals_since(&self, moment: Duration) -> usize {
-        let up = |change: &Change| change.to > change.from;
-        self.changes
-            .windows(2)
-            .filter(|pair| pair[1].at >= moment && up(&pair[0]) != up(&pair[1]))
-            .count()
+        reversals(&self.changes, |pair| pair[1].at >= moment)
     }
+
+    /// The same, of the changes before a moment, or of those since then, whichever were more.
+    pub fn most_reversals_around(&self, moment: Duration) -> usize {
+        let before = reversals(&self.changes, |pair| pair[1].at < moment);
+        before.max(reversals(&self.changes, |pair| pair[0].at >= moment))
+    }
+}
+
+fn reversals(changes: &[Change], counts: impl Fn(&[Change]) -> bool) -> usize {
+    let up = |change: &Change| change.to > change.from;
+    changes
+        .windows(2)
+        .filter(|pair| counts(pair) && up(&pair[0]) != up(&pair[1]))
+        .count()
 }
 
 /// Lets `scaler` have its way with the group.
@@ -195,5 +205,21 @@ mod tests {
             ..Outcome::default()
         };
         assert_eq!(outcome.reversals(), 2);
+    }
+
+    #[test]
+    fn an_answer_to_another_load_is_no_reversal_of_the_one_before() {
+        let change = |at, from, to| Change {
+            at: Duration::from_secs(at),
+            from,
+            to,
+        };
+        let outcome = Outcome {
+            changes: vec![change(5, 1, 3), change(90, 3, 2), change(120, 2, 8), change(200, 8, 6)],
+            ..Outcome::default()
+        };
+        let most = |moment| outcome.most_reversals_around(Duration::from_secs(moment));
+        assert_eq!(outcome.reversals(), 3);
+        assert_eq!((most(120), most(0), most(1_000)), (1, 3, 3));
     }
 }

@@ -10,10 +10,12 @@ use crate::binaries::Binaries;
 use crate::foreground;
 use crate::toolchain::{self, Needs};
 
+const SIMULATION: &str = "scale_sim";
+
 pub(super) fn run(bench: &Bench) -> Result<()> {
     toolchain::ensure(Needs::default())?;
-    let binaries = Progress::new().run("cargo build", Binaries::build)?;
-    let mut command = Command::new(binaries.path("scale_sim")?);
+    let binaries = Progress::new().run("cargo build", |step| Binaries::build_fast(step, SIMULATION))?;
+    let mut command = Command::new(binaries.path(SIMULATION)?);
     command.args(bench.quick.then_some("--quick"));
     foreground::run(&mut command)
 }
