@@ -2,6 +2,8 @@
 //! `cargo test -p e2e --test kafka_security`.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod own_services;
+
 use contract::env;
 use kafka_identity::{ClientCertificate, Login, Mechanism, Tls};
 use operator::api::spec::SecurityProtocol;
@@ -10,9 +12,6 @@ use rdkafka::producer::{FutureProducer, Producer};
 use runtime::env::Env;
 use runtime::kafka::{Context, client_config};
 use services::{Certificate, KafkaTls};
-use std::net::Ipv4Addr;
-use std::panic::AssertUnwindSafe;
-use std::process::Command;
 use std::time::Duration;
 
 /// A workload's client tries again and again: this long at most.
@@ -20,38 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[test]
 fn operator_and_workloads_connect_alike_and_say_what_is_wrong() {
-    const INSIDE: &str = "KAFKA_SECURITY_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
-        return inside();
-    }
-    // In a process with an empty state folder, next to whatever else this machine runs.
-    let folder = tempfile::tempdir().unwrap();
-    let status = Command::new(std::env::current_exe().unwrap())
-        .arg("--nocapture")
-        .env(INSIDE, "1")
-        .env(host::state::VARIABLE, folder.path())
-        .status()
-        .unwrap();
-    if !status.success() {
-        panic!("logs are kept in {}", folder.keep().display());
-    }
-}
-
-fn inside() {
-    runtime::tls::install_provider();
-    let running = services::up(&services::Options {
-        brokers: 1,
-        address: Ipv4Addr::LOCALHOST.into(),
-    });
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let running = running.unwrap();
-        let tokio = tokio::runtime::Runtime::new().unwrap();
-        tokio.block_on(every_way(&running.kafka));
-    }));
-    services::down().unwrap();
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    own_services::with_brokers(1, async |running| every_way(&running.kafka).await);
 }
 
 /// A way to reach Kafka, from which the settings of either client follow.

@@ -2,10 +2,9 @@
 //! `cargo test -p e2e --test kafka_states`. Three brokers, each of which is killed once.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod own_services;
+
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
-use std::panic::AssertUnwindSafe;
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,38 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
 fn the_lag_is_right_or_unknown_in_every_odd_state() {
-    const INSIDE: &str = "KAFKA_STATES_TEST_INSIDE";
-    if std::env::var_os(INSIDE).is_some() {
-        return inside();
-    }
-    // In a process with an empty state folder, next to whatever else this machine runs.
-    let folder = tempfile::tempdir().unwrap();
-    let status = Command::new(std::env::current_exe().unwrap())
-        .arg("--nocapture")
-        .env(INSIDE, "1")
-        .env(host::state::VARIABLE, folder.path())
-        .status()
-        .unwrap();
-    if !status.success() {
-        panic!("logs are kept in {}", folder.keep().display());
-    }
-}
-
-fn inside() {
-    runtime::tls::install_provider();
-    let running = services::up(&services::Options {
-        brokers: 3,
-        address: Ipv4Addr::LOCALHOST.into(),
-    });
-    let outcome = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let running = running.unwrap();
-        let tokio = tokio::runtime::Runtime::new().unwrap();
-        tokio.block_on(every_state(&running.kafka));
-    }));
-    services::down().unwrap();
-    if let Err(panic) = outcome {
-        std::panic::resume_unwind(panic);
-    }
+    own_services::with_brokers(3, async |running| every_state(&running.kafka).await);
 }
 
 async fn every_state(kafka: &services::Kafka) {
