@@ -78,6 +78,18 @@ impl Figures {
         });
     }
 
+    /// Adds both sides of a comparison in which more is better: the ratio is ours ÷ theirs.
+    pub fn compare_rates(&mut self, what: impl Into<String>, ours: f64, theirs: f64, floor: f64, goal: f64) {
+        self.ratios.push(Ratio {
+            what: what.into(),
+            ours,
+            theirs,
+            ratio: ours / theirs,
+            floor,
+            goal,
+        });
+    }
+
     /// Adds both sides of a comparison in which less is better: the ratio is theirs ÷ ours.
     pub fn compare_costs(&mut self, what: impl Into<String>, ours: f64, theirs: f64, floor: f64, goal: f64) {
         self.ratios.push(Ratio {

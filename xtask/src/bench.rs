@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: how fast and how frugal it is, measured on real parts.
 
-mod offsets;
 mod operator;
+mod own_services;
 mod scale;
 mod scale_sim;
 
@@ -37,13 +37,16 @@ enum Name {
     Scale,
     /// The scaling policy in simulation: against KEDA over 10,000 loads, and with everything that can be wrong
     ScaleSim,
+    /// How fast the consumer writes, against psql's \copy and bare insertions
+    Sink,
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench.name {
         Name::Operator => operator::run(bench),
-        Name::Offsets => offsets::run(bench),
+        Name::Offsets => own_services::run(bench, "bench_offsets"),
         Name::Scale => scale::run(bench),
         Name::ScaleSim => scale_sim::run(bench),
+        Name::Sink => own_services::run(bench, "bench_sink"),
     }
 }

@@ -29,6 +29,7 @@ pub fn of_consumer(pipeline: &Pipeline, consumer: &Consumer) -> Vec<EnvVar> {
     vars.push(plain(env::ENABLED_TOPICS, consumer.topics.join(",")));
     vars.push(plain(env::KAFKA_CONSUMER_GROUP, &consumer.group));
     vars.push(plain(env::BATCH_MAX_RECORDS, consumer.batch_max_records.to_string()));
+    vars.push(plain(env::PARALLEL_WRITES, consumer.parallel_writes.to_string()));
     vars.push(plain(env::BATCH_LINGER_MS, consumer.linger.as_millis().to_string()));
     vars.extend(of_stores(pipeline));
     vars

@@ -79,6 +79,7 @@ pub(super) fn resolve_consumer(
         topics: reads,
         group: format!("{}{group}", spec.kafka.group_prefix),
         batch_max_records: consumer.batch.max_records,
+        parallel_writes: consumer.batch.parallel_writes,
         linger,
         scaling,
         schedules: schedules(field, consumer)?,

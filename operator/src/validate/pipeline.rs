@@ -130,6 +130,8 @@ pub struct Consumer {
     pub group: String,
     /// Most records in one write.
     pub batch_max_records: i32,
+    /// Writes of one topic at the same time.
+    pub parallel_writes: i32,
     /// Longest wait for a write to fill.
     pub linger: Duration,
     /// How replicas follow the lag.

@@ -96,7 +96,8 @@ fn data() -> PathBuf {
     state::data_dir().join("postgres")
 }
 
-fn program(name: &str) -> Command {
+/// One of the programs that come with the server, such as `psql`.
+pub fn program(name: &str) -> Command {
     Command::new(Path::new(SERVER).with_file_name(name))
 }
 

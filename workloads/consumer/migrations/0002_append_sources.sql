@@ -1,10 +1,14 @@
 -- Sources whose records are facts of their own. Partitioned by month of the event; the consumer creates the months
 -- around the present, and the default partition takes what a device dates elsewhere.
+--
+-- The user comes first in the key although the record id follows from it: what is written together is of few users, and
+-- so touches few pages of the index, where ids alone would be spread over all of it. The order of bytes is enough for
+-- that, and the fastest.
 CREATE TABLE sms (
     record_id   uuid        NOT NULL,
     event_time  timestamptz NOT NULL,
     tenant      text        NOT NULL,
-    user_id     text        NOT NULL,
+    user_id     text        COLLATE "C" NOT NULL,
     device_id   text        NOT NULL,
     batch_id    uuid        NOT NULL,
     received_at timestamptz NOT NULL,
@@ -16,7 +20,7 @@ CREATE TABLE sms (
     sender      text        NOT NULL,
     body        text        NOT NULL,
     raw         jsonb       NOT NULL,
-    PRIMARY KEY (record_id, event_time)
+    PRIMARY KEY (user_id, record_id, event_time)
 ) PARTITION BY RANGE (event_time);
 CREATE TABLE sms_default PARTITION OF sms DEFAULT;
 
@@ -24,7 +28,7 @@ CREATE TABLE events (
     record_id   uuid        NOT NULL,
     event_time  timestamptz NOT NULL,
     tenant      text        NOT NULL,
-    user_id     text        NOT NULL,
+    user_id     text        COLLATE "C" NOT NULL,
     device_id   text        NOT NULL,
     batch_id    uuid        NOT NULL,
     received_at timestamptz NOT NULL,
@@ -35,7 +39,7 @@ CREATE TABLE events (
     index       integer     NOT NULL,
     name        text        NOT NULL,
     raw         jsonb       NOT NULL,
-    PRIMARY KEY (record_id, event_time)
+    PRIMARY KEY (user_id, record_id, event_time)
 ) PARTITION BY RANGE (event_time);
 CREATE TABLE events_default PARTITION OF events DEFAULT;
 
@@ -43,7 +47,7 @@ CREATE TABLE call_logs (
     record_id        uuid        NOT NULL,
     event_time       timestamptz NOT NULL,
     tenant           text        NOT NULL,
-    user_id          text        NOT NULL,
+    user_id          text        COLLATE "C" NOT NULL,
     device_id        text        NOT NULL,
     batch_id         uuid        NOT NULL,
     received_at      timestamptz NOT NULL,
@@ -56,7 +60,7 @@ CREATE TABLE call_logs (
     direction        text        NOT NULL,
     duration_seconds bigint      NOT NULL,
     raw              jsonb       NOT NULL,
-    PRIMARY KEY (record_id, event_time)
+    PRIMARY KEY (user_id, record_id, event_time)
 ) PARTITION BY RANGE (event_time);
 CREATE TABLE call_logs_default PARTITION OF call_logs DEFAULT;
 

@@ -1,10 +1,10 @@
 -- Sources whose records replace older versions of themselves: one row a record, the newest by event_time, then by
 -- received_at.
 CREATE TABLE apps_and_device (
-    record_id   uuid        NOT NULL PRIMARY KEY,
+    record_id   uuid        NOT NULL,
     event_time  timestamptz NOT NULL,
     tenant      text        NOT NULL,
-    user_id     text        NOT NULL,
+    user_id     text        COLLATE "C" NOT NULL,
     device_id   text        NOT NULL,
     batch_id    uuid        NOT NULL,
     received_at timestamptz NOT NULL,
@@ -16,14 +16,15 @@ CREATE TABLE apps_and_device (
     kind        text        NOT NULL,
     name        text        NOT NULL,
     version     text,
-    raw         jsonb       NOT NULL
+    raw         jsonb       NOT NULL,
+    PRIMARY KEY (user_id, record_id)
 );
 
 CREATE TABLE contacts (
-    record_id   uuid        NOT NULL PRIMARY KEY,
+    record_id   uuid        NOT NULL,
     event_time  timestamptz NOT NULL,
     tenant      text        NOT NULL,
-    user_id     text        NOT NULL,
+    user_id     text        COLLATE "C" NOT NULL,
     device_id   text        NOT NULL,
     batch_id    uuid        NOT NULL,
     received_at timestamptz NOT NULL,
@@ -34,5 +35,6 @@ CREATE TABLE contacts (
     index       integer     NOT NULL,
     name        text        NOT NULL,
     phones      text[]      NOT NULL,
-    raw         jsonb       NOT NULL
+    raw         jsonb       NOT NULL,
+    PRIMARY KEY (user_id, record_id)
 );

@@ -17,8 +17,10 @@ pub struct Config {
     pub topics: Vec<(String, Source)>,
     /// Consumer group.
     pub group: String,
-    /// When a batch is full.
+    /// When a batch is full, and how many bytes all batches may hold together.
     pub limits: BatchLimits,
+    /// Batches of one topic that are written at the same time, each of other partitions.
+    pub parallel_writes: usize,
     /// PostgreSQL.
     pub postgres: PostgresConfig,
     /// MongoDB.
@@ -32,7 +34,7 @@ pub struct Config {
 pub struct BatchLimits {
     /// Most records, unless one message alone holds more.
     pub records: usize,
-    /// Most bytes of message values, unless one message alone holds more. It bounds the reader's memory.
+    /// Most bytes of message values, unless one message alone holds more. It bounds the memory of the process.
     pub bytes: usize,
     /// Longest wait for the batch to fill.
     pub linger: Duration,
@@ -137,13 +139,20 @@ impl Config {
             group: environment.required(env::KAFKA_CONSUMER_GROUP)?,
             limits: BatchLimits {
                 records: positive(environment, env::BATCH_MAX_RECORDS, 5_000)?,
-                bytes: 16 << 20,
+                bytes: 48 << 20,
                 linger: Duration::from_millis(environment.parsed_or(env::BATCH_LINGER_MS, 200)?),
             },
+            parallel_writes: positive(environment, env::PARALLEL_WRITES, 2)?,
             postgres: PostgresConfig::from_env(environment)?,
             mongodb: MongodbConfig::from_env(environment)?,
             kafka: environment.clone(),
         })
+    }
+
+    /// Batches of each topic that are written at the same time: no more than there are connections for.
+    pub fn lanes_of_topic(&self) -> usize {
+        let connections = self.postgres.max_connections as usize / self.topics.len().max(1);
+        self.parallel_writes.min(connections).max(1)
     }
 
     /// The sources that this consumer reads.
@@ -305,6 +314,19 @@ mod tests {
         assert_eq!(config.mongodb.max_pool_size, 100);
         assert_eq!(config.mongodb.operation_timeout, Duration::from_secs(10));
         assert_eq!(config.port, contract::port::CONSUMER);
+    }
+
+    #[test]
+    fn there_are_as_many_lanes_as_asked_for_and_connections_for_them() {
+        let lanes = |parallel, connections| {
+            let changes = [
+                (env::PARALLEL_WRITES, parallel),
+                (env::POSTGRES_MAX_POOL_SIZE, connections),
+            ];
+            Config::from_env(&environment(&changes)).unwrap().lanes_of_topic()
+        };
+        // Of two topics.
+        assert_eq!([lanes("2", "8"), lanes("16", "8"), lanes("2", "1")], [2, 4, 1]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Kafka into PostgreSQL and MongoDB, each record once.
 //!
 //! ```text
-//!            reader (a thread)                            writer
+//!            reader (a thread)                          a writer for each lane
 //!  Kafka ─► poll ─► decode ─► batch ─► bounded channel ─► MongoDB ─► dead letters ─► PostgreSQL + ledger
 //!    ▲                                                                                      │
 //!    └────────────── commit, a hint for those who measure the lag ◄──── completion ◄────────┘
@@ -37,9 +37,10 @@ use crate::{
     config::Config,
     dead_letter::{DEAD_LETTERS, DeadLetters},
     metrics::Metrics,
-    poll::{BATCHES_WITH_WRITER, KAFKA, ReadError, Reader, consumer_config, membership},
+    poll::{KAFKA, ReadError, Reader, consumer_config, lane, membership},
     sink::{
         MONGODB, POSTGRES, StoreError,
+        health::StoreHealth,
         mongodb::Mongodb,
         postgres::{Postgres, ledger::LedgerKey},
     },
@@ -144,19 +145,29 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
     };
     let epoch = Arc::new(AtomicU64::new(0));
     let give_up = CancellationToken::new();
-    let (batches, waiting) = mpsc::channel(BATCHES_WITH_WRITER);
     let (done, completions) = std::sync::mpsc::channel();
-
     let writer = Writer {
+        lane: 0,
         postgres: postgres.clone(),
         mongodb,
         dead_letters,
         ledger: ledger.clone(),
-        health: health.clone(),
+        health: StoreHealth::new(health.clone()),
         metrics: metrics.clone(),
         give_up: give_up.clone(),
         epoch: epoch.clone(),
     };
+    let (mut writers, mut writing) = (Vec::new(), Vec::new());
+    for lane in 0..lane::count(&topics, config.lanes_of_topic()) {
+        let (batches, waiting) = mpsc::channel(lane::BATCHES_WITH_WRITER);
+        let writer = Writer { lane, ..writer.clone() };
+        let (runtime, done) = (Handle::current(), done.clone());
+        writing.push(on_thread("writer", move || {
+            runtime.block_on(writer.run(waiting, done))
+        })?);
+        writers.push(batches);
+    }
+    drop(done);
     let member = membership::Membership::new(membership::Parts {
         runtime: Handle::current(),
         postgres: postgres.clone(),
@@ -169,27 +180,27 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
         epoch,
         completions,
         limits: config.limits,
+        lanes_of_topic: config.lanes_of_topic(),
         tokens,
     });
     let reader = Reader::join(
         &consumer_config(brokers, &config.group),
         member,
-        config.limits,
-        batches,
+        writers,
         stop.clone(),
         give_up,
     )?;
 
-    let runtime = Handle::current();
-    let written = on_thread("writer", move || runtime.block_on(writer.run(waiting, done)))?;
     let read = on_thread("reader", move || reader.run())?;
 
     let changed = OnceLock::new();
     let work = async {
         let outcome = read.await.unwrap_or(Err(ReadError::ReaderGone));
         stop.cancel();
-        // The writer ends when the reader has closed the channel between them.
-        let _ = written.await;
+        // The writers end when the reader has closed the channels between them.
+        for written in writing {
+            let _ = written.await;
+        }
         postgres.close().await;
         outcome
     };

@@ -1,4 +1,4 @@
-//! Takes batches one after the other and stores each: MongoDB, dead letters, PostgreSQL with the ledger. It comes
+//! Takes the batches of one lane one after the other and stores each: MongoDB, dead letters, PostgreSQL with the ledger. It comes
 //! back to a batch until it is stored, or until it is told to give up.
 
 use crate::{
@@ -9,6 +9,7 @@ use crate::{
     retry::Backoff,
     sink::{
         Fault, MONGODB, POSTGRES, StoreError,
+        health::StoreHealth,
         mongodb::Mongodb,
         postgres::{
             Postgres,
@@ -18,7 +19,6 @@ use crate::{
     },
 };
 use contract::{RecordId, Source, source::Storage};
-use runtime::health::Health;
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     sync::{
@@ -34,6 +34,8 @@ use tokio_util::sync::CancellationToken;
 /// What became of a batch.
 #[derive(Debug)]
 pub struct Completion {
+    /// Number of its lane.
+    pub lane: usize,
     /// Epoch of the batch.
     pub epoch: u64,
     /// Its moves of the ledger.
@@ -55,8 +57,11 @@ pub enum Ending {
     Abandoned,
 }
 
-/// Writes batches.
+/// Writes batches. Each lane has one of its own.
+#[derive(Clone)]
 pub struct Writer {
+    /// Number of the lane.
+    pub lane: usize,
     /// The authority.
     pub postgres: Postgres,
     /// The other store.
@@ -65,8 +70,8 @@ pub struct Writer {
     pub dead_letters: DeadLetters,
     /// Whose rows of the ledger move.
     pub ledger: LedgerKey,
-    /// Readiness of the stores.
-    pub health: Health,
+    /// Readiness of the stores, as all lanes find them.
+    pub health: StoreHealth,
     /// Metrics.
     pub metrics: Metrics,
     /// Cancelled when there is no more time.
@@ -101,6 +106,7 @@ impl Writer {
             }
             if completions
                 .send(Completion {
+                    lane: self.lane,
                     epoch: batch.epoch,
                     moves: batch.moves,
                     ending,
@@ -168,7 +174,7 @@ impl Writer {
                     match write.commit().await {
                         Ok(()) => {
                             self.metrics.written(POSTGRES, started);
-                            self.health.set(POSTGRES, Ok(()));
+                            self.health.works(POSTGRES, self.lane);
                             break stored;
                         }
                         Err(failure) => {
@@ -193,7 +199,7 @@ impl Writer {
             match self.mongodb.write(source, rows).await {
                 Ok(refused) => {
                     self.metrics.written(MONGODB, started);
-                    self.health.set(MONGODB, Ok(()));
+                    self.health.works(MONGODB, self.lane);
                     let refused: BTreeMap<usize, String> = refused.into_iter().collect();
                     let rejections = refused
                         .iter()
@@ -231,7 +237,7 @@ impl Writer {
                 Err(error) => self.pause_after_letter(&error, &mut backoff).await?,
             }
         }
-        self.health.set(DEAD_LETTERS, Ok(()));
+        self.health.works(DEAD_LETTERS, self.lane);
         Ok(())
     }
 
@@ -253,7 +259,7 @@ impl Writer {
 
     async fn pause_after(&self, failure: &StoreError, retries: &mut Retries) -> Result<(), GivenUp> {
         self.metrics.retried(failure.store);
-        self.health.set(failure.store, Err(failure.reason.clone()));
+        self.health.fails(failure.store, self.lane, &failure.reason);
         let backoff = match failure.fault {
             Fault::Passing => &mut retries.brief,
             Fault::Setup | Fault::Data => {
@@ -274,7 +280,7 @@ impl Writer {
 
     async fn pause_after_letter(&self, error: &DeadLetterError, backoff: &mut Backoff) -> Result<(), GivenUp> {
         self.metrics.retried(DEAD_LETTERS);
-        self.health.set(DEAD_LETTERS, Err(error.to_string()));
+        self.health.fails(DEAD_LETTERS, self.lane, &error.to_string());
         if backoff.wait(&self.give_up).await {
             Ok(())
         } else {

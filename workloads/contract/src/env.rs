@@ -59,6 +59,9 @@ pub const BATCH_MAX_RECORDS: &str = "DI_CONSUMER_BATCH_MAX_RECORDS";
 /// Longest wait for a batch to fill, in milliseconds; also the interval between commits of a busy reader.
 pub const BATCH_LINGER_MS: &str = "DI_CONSUMER_BATCH_LINGER_MS";
 
+/// Batches of one topic that a consumer writes at the same time, each of other partitions; 2 when unset.
+pub const PARALLEL_WRITES: &str = "DI_CONSUMER_PARALLEL_WRITES";
+
 /// `disable`, `prefer` (when unset), `require`, `verify-ca` or `verify-full`: whether connections to PostgreSQL are
 /// encrypted and whose certificates are believed.
 pub const POSTGRES_TLS_MODE: &str = "DI_POSTGRES_TLS_MODE";
@@ -142,6 +145,7 @@ pub const ALL: &[&str] = &[
     LAUNCH_ENVIRONMENT,
     BATCH_MAX_RECORDS,
     BATCH_LINGER_MS,
+    PARALLEL_WRITES,
     POSTGRES_TLS_MODE,
     POSTGRES_TLS_CA_PEM,
     SMS_EXTRACTOR_SERVICE_URL,

@@ -134,6 +134,10 @@ pub struct Batch {
     #[serde(default = "linger")]
     #[schemars(length(min = 2, max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
     pub linger: String,
+    /// Writes of one topic at the same time, each of other partitions. No more than a pod has connections to PostgreSQL.
+    #[serde(default = "parallel_writes")]
+    #[schemars(range(min = 1, max = 16))]
+    pub parallel_writes: i32,
 }
 
 impl Default for Batch {
@@ -141,12 +145,17 @@ impl Default for Batch {
         Batch {
             max_records: max_records(),
             linger: linger(),
+            parallel_writes: parallel_writes(),
         }
     }
 }
 
 fn max_records() -> i32 {
     5000
+}
+
+fn parallel_writes() -> i32 {
+    2
 }
 
 fn linger() -> String {

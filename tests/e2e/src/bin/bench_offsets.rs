@@ -4,6 +4,7 @@
 
 use anyhow::{Context, Result, anyhow, ensure};
 use benches::figures::{Bound, Figures};
+use benches::own_services;
 use clap::Parser;
 use host::progress::Progress;
 use kafka_identity::{Login, Mechanism};
@@ -16,9 +17,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
-use std::net::Ipv4Addr;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// The most that a reading may take, in seconds.
@@ -33,8 +32,6 @@ const READINGS: usize = 20;
 const AT_ONCE: usize = 10;
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(120);
-/// Set for the process that measures, whose state folder is its own.
-const INSIDE: &str = "SYNCPIPELINE_BENCH_OFFSETS_INSIDE";
 
 /// Measures how long a reading of all offsets takes.
 #[derive(Debug, Parser)]
@@ -46,70 +43,18 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let outcome = if std::env::var_os(INSIDE).is_some() {
-        inside(arguments.quick)
-    } else {
-        outside()
-    };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bench_offsets: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Runs this program again with an empty state folder, next to whatever else this machine runs.
-fn outside() -> Result<()> {
-    let folder = host::state::dir().join(format!("bench-offsets-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).with_context(|| format!("create {}", folder.display()))?;
-    let status = Command::new(std::env::current_exe().context("find this program")?)
-        .args(std::env::args_os().skip(1))
-        .env(INSIDE, "1")
-        .env(host::state::VARIABLE, &folder)
-        .status();
-    let status = status.context("run this program again")?;
-    ensure!(
-        status.success(),
-        "it was not measured; logs are in {}",
-        folder.display()
-    );
-    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
-}
-
-fn inside(quick: bool) -> Result<()> {
-    let progress = Progress::new();
-    let options = services::Options {
-        brokers: 1,
-        address: Ipv4Addr::LOCALHOST.into(),
-    };
-    let groups = if quick { QUICK_GROUPS } else { GROUPS };
-    let work = AssertUnwindSafe(|| {
-        let running = services::up(&options)?;
-        let tokio = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        tokio.block_on(async {
-            tokio::select! {
-                measured = measure(&running.kafka, groups, &progress) => measured,
-                interrupted = tokio::signal::ctrl_c() => Err(match interrupted {
-                    Ok(()) => anyhow!("stopped on request"),
-                    Err(error) => error.into(),
-                }),
-            }
-        })
-    });
-    let outcome = catch_unwind(work).unwrap_or_else(|_| Err(anyhow!("the benchmark panicked")));
-    host::interrupt::clear();
-    services::down()?;
-    let (mut times, partitions, groups) = outcome?;
-    times.sort_by(f64::total_cmp);
-    let mut figures = Figures::new("offsets");
-    let what = format!("a reading of {partitions} partitions of {groups} groups");
-    let half = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
-    let most = times.last().copied().unwrap_or(f64::NAN);
-    figures.add(format!("{what}, p50"), half, "s", Bound::AtMost(MOST));
-    figures.add(format!("{what}, longest"), most, "s", Bound::AtMost(MOST));
-    figures.show()
+    let groups = if arguments.quick { QUICK_GROUPS } else { GROUPS };
+    own_services::bench("offsets", 1, async |running, progress| {
+        let (mut times, partitions, groups) = measure(&running.kafka, groups, progress).await?;
+        times.sort_by(f64::total_cmp);
+        let mut figures = Figures::new("offsets");
+        let what = format!("a reading of {partitions} partitions of {groups} groups");
+        let half = times.get(times.len() / 2).copied().unwrap_or(f64::NAN);
+        let most = times.last().copied().unwrap_or(f64::NAN);
+        figures.add(format!("{what}, p50"), half, "s", Bound::AtMost(MOST));
+        figures.add(format!("{what}, longest"), most, "s", Bound::AtMost(MOST));
+        Ok(figures)
+    })
 }
 
 /// Seconds of each reading, and how many partitions and groups were read.

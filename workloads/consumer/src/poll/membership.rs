@@ -1,9 +1,8 @@
 //! What happens when partitions come and go. The callbacks run on the reader's thread, within a poll, and may block:
 //! the heartbeat is another thread's.
 
-use super::{KAFKA, ReadError};
+use super::{KAFKA, ReadError, lane::Lanes};
 use crate::{
-    batch::Batch,
     config::BatchLimits,
     ledger::Positions,
     metrics::Metrics,
@@ -24,7 +23,7 @@ use runtime::{
     kafka::{Diagnosis, Tokens},
 };
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::BTreeSet,
     error::Error,
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64, mpsc},
     time::{Duration, Instant},
@@ -57,16 +56,12 @@ pub struct Membership {
 pub(super) struct State {
     /// Where this reader is.
     pub(super) positions: Positions,
-    /// What is being collected.
-    pub(super) batch: Batch,
-    /// Partitions of the batches that are with the writer, oldest first.
-    pub(super) in_flight: VecDeque<BTreeSet<Partition>>,
+    /// What is being collected and written.
+    pub(super) lanes: Lanes,
     /// Something was written since the last commit.
     pub(super) fresh: bool,
     /// A batch was fenced: read the ledger again.
     pub(super) fenced: bool,
-    /// Partitions are paused.
-    pub(super) paused: bool,
     /// Grows with each fence.
     pub(super) epoch: u64,
     /// Reading cannot go on.
@@ -77,7 +72,7 @@ impl State {
     /// Whether a message at this offset comes before what was read already.
     pub(super) fn read_before(&self, partition: &Partition, offset: i64) -> bool {
         let handed_over = self.positions.next(partition);
-        let collected = self.batch.moves.next(partition);
+        let collected = self.lanes.next(partition);
         collected.or(handed_over).is_some_and(|next| offset < next)
     }
 }
@@ -104,8 +99,10 @@ pub struct Parts {
     pub epoch: Arc<AtomicU64>,
     /// What the writer has done.
     pub completions: mpsc::Receiver<Completion>,
-    /// When a batch is full.
+    /// When a batch is full, and how many bytes all of them may hold.
     pub limits: BatchLimits,
+    /// Lanes of each topic.
+    pub lanes_of_topic: usize,
     /// Tokens, where the brokers want one.
     pub tokens: Tokens,
 }
@@ -113,6 +110,7 @@ pub struct Parts {
 impl Membership {
     /// A member that has no partitions yet.
     pub fn new(parts: Parts) -> Membership {
+        let lanes = Lanes::new(&parts.topics, parts.lanes_of_topic, parts.limits);
         Membership {
             runtime: parts.runtime,
             postgres: parts.postgres,
@@ -127,11 +125,9 @@ impl Membership {
             epoch: parts.epoch,
             state: Mutex::new(State {
                 positions: Positions::default(),
-                batch: Batch::new(parts.limits, 0),
-                in_flight: VecDeque::new(),
+                lanes,
                 fresh: false,
                 fenced: false,
-                paused: false,
                 epoch: 0,
                 failure: None,
             }),
@@ -153,11 +149,15 @@ impl Membership {
                 completions.recv_timeout(wait).ok()
             }
         };
-        let Some(Completion { epoch, moves, ending }) = completion else {
-            return false;
-        };
+        let Some(completion) = completion else { return false };
+        let Completion {
+            lane,
+            epoch,
+            moves,
+            ending,
+        } = completion;
         let mut state = self.state();
-        state.in_flight.pop_front();
+        state.lanes.at(lane).in_flight.pop_front();
         match ending {
             Ending::Written => {
                 state.positions.written(&moves);
@@ -201,7 +201,10 @@ impl Membership {
         for (partition, offset) in starts {
             state.positions.assign(partition, offset);
         }
-        let paused = state.paused;
+        let (paused, read): (Vec<_>, Vec<_>) = partitions
+            .iter()
+            .map(|partition| (partition, 0))
+            .partition(|(partition, _)| state.lanes.is_paused(partition));
         drop(state);
         match consumer.rebalance_protocol() {
             RebalanceProtocol::Cooperative => consumer.incremental_assign(list)?,
@@ -209,18 +212,20 @@ impl Membership {
         }
         // librdkafka remembers for a partition that it was paused, also when it went to another reader meanwhile: one
         // that comes back must be told either way.
-        match (list.count(), paused) {
-            (0, _) => Ok(()),
-            (_, true) => consumer.pause(list),
-            (_, false) => consumer.resume(list),
+        if !read.is_empty() {
+            consumer.resume(&self::list(read.into_iter()))?;
         }
+        if !paused.is_empty() {
+            consumer.pause(&self::list(paused.into_iter()))?;
+        }
+        Ok(())
     }
 
     fn revoked(&self, consumer: &BaseConsumer<Membership>, list: &TopicPartitionList) -> KafkaResult<()> {
         let gone = self.partitions(list);
         let lost = consumer.assignment_lost();
         tracing::info!(count = gone.len(), lost, "partitions revoked");
-        self.state().batch.forget(&gone);
+        self.state().lanes.forget(&gone);
         if !lost {
             let deadline = Instant::now() + REVOKE_WAIT;
             while self.is_writing(&gone)
@@ -241,10 +246,7 @@ impl Membership {
     }
 
     fn is_writing(&self, partitions: &BTreeSet<Partition>) -> bool {
-        self.state()
-            .in_flight
-            .iter()
-            .any(|batch| !batch.is_disjoint(partitions))
+        self.state().lanes.is_writing(partitions)
     }
 }
 

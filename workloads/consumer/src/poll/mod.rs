@@ -1,14 +1,15 @@
-//! The reader: one thread that polls Kafka, fills batches and hands them to the writer.
+//! The reader: one thread that polls Kafka, fills batches and hands them to the writers, one for each lane.
 //!
+//! - [`lane`]: which partitions are written together
 //! - [`membership`]: what happens when partitions come and go
 //! - [`start`]: from which offset a partition is read
 
+pub mod lane;
 pub mod membership;
 pub mod start;
 
 use crate::{
     batch::{Batch, Delivery},
-    config::BatchLimits,
     decode::decode,
     topic::Partition,
     topic_ids::TopicIdsError,
@@ -30,12 +31,11 @@ use tokio_util::sync::CancellationToken;
 
 /// Part of `/ready`.
 pub const KAFKA: &str = "kafka";
-/// Batches with the writer: one being written, one waiting.
-pub const BATCHES_WITH_WRITER: usize = 2;
 /// Longest poll.
 const POLL: Duration = Duration::from_millis(100);
-/// A writer that is busy for longer has a store that is away. Then partitions are paused and polling goes on, so
-/// that the group does not think this reader dead. Pausing throws away what was fetched ahead: not for every batch.
+/// A writer that is busy for longer has a store that is away. Then the partitions of its lane are paused and polling goes
+/// on, for the other lanes and so that the group does not think this reader dead. Pausing throws away what was fetched
+/// ahead: not for every batch.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between commits of offsets that Kafka did not acknowledge.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
@@ -109,11 +109,10 @@ pub fn consumer_config(mut brokers: ClientConfig, group: &str) -> ClientConfig {
 /// The reader's thread.
 pub struct Reader {
     consumer: BaseConsumer<Membership>,
-    batches: mpsc::Sender<Batch>,
+    /// To the writer of each lane.
+    writers: Vec<mpsc::Sender<Batch>>,
     stop: CancellationToken,
     give_up: CancellationToken,
-    limits: BatchLimits,
-    blocked_since: Option<Instant>,
     committed_at: Instant,
 }
 
@@ -122,8 +121,7 @@ impl Reader {
     pub fn join(
         config: &ClientConfig,
         membership: Membership,
-        limits: BatchLimits,
-        batches: mpsc::Sender<Batch>,
+        writers: Vec<mpsc::Sender<Batch>>,
         stop: CancellationToken,
         give_up: CancellationToken,
     ) -> Result<Reader, ReadError> {
@@ -137,11 +135,9 @@ impl Reader {
         consumer.subscribe(&topics.iter().map(String::as_str).collect::<Vec<_>>())?;
         Ok(Reader {
             consumer,
-            batches,
+            writers,
             stop,
             give_up,
-            limits,
-            blocked_since: None,
             committed_at: Instant::now(),
         })
     }
@@ -167,16 +163,12 @@ impl Reader {
                 self.start_again();
             }
             self.commit(false);
-            let due = self.state().batch.due_in();
-            if due.is_none() {
-                // A fence or a rebalance has taken all that waited for the writer: only what is read now ends the pause.
-                self.blocked_since = None;
-                self.resume();
-            }
-            if due == Some(Duration::ZERO) && !self.hand_over()? {
+            if !self.hand_over()? {
+                self.consumer.context().settle_one(POLL);
                 continue;
             }
-            let wait = due.filter(|due| !due.is_zero()).unwrap_or(POLL).min(POLL);
+            let due = self.state().lanes.due_in();
+            let wait = due.unwrap_or(POLL).min(POLL);
             match self.consumer.poll(wait) {
                 None => {}
                 Some(Ok(message)) => self.take(&message)?,
@@ -190,33 +182,48 @@ impl Reader {
         self.consumer.context().state()
     }
 
-    /// Gives the batch to the writer. `false` when the writer has no room, after some waiting.
+    /// Gives each lane's batch that is due to its writer. `false` while a writer has no room that may soon have: what is
+    /// read then could find none either.
     fn hand_over(&mut self) -> Result<bool, ReadError> {
-        if self.state().in_flight.len() >= BATCHES_WITH_WRITER {
-            let since = *self.blocked_since.get_or_insert_with(Instant::now);
-            if since.elapsed() < PATIENCE {
-                self.consumer.context().settle_one(POLL);
-                return Ok(false);
+        let mut may_read = true;
+        for number in 0..self.writers.len() {
+            let mut state = self.state();
+            let lane = state.lanes.at(number);
+            match lane.batch.due_in() {
+                Some(Duration::ZERO) if lane.has_room() => {
+                    drop(state);
+                    self.send(number)?;
+                    self.resume(number);
+                }
+                Some(Duration::ZERO) => {
+                    let since = *lane.blocked_since.get_or_insert_with(Instant::now);
+                    let waits = since.elapsed() < PATIENCE;
+                    drop(state);
+                    if !waits {
+                        self.pause(number);
+                    }
+                    may_read &= !waits;
+                }
+                Some(_) => {}
+                None => {
+                    // A fence or a rebalance has taken all that waited: only what is read now ends the pause.
+                    lane.blocked_since = None;
+                    drop(state);
+                    self.resume(number);
+                }
             }
-            self.pause();
-            // Serves rebalances; a message that was on its way all the same is kept.
-            match self.consumer.poll(POLL) {
-                Some(Ok(message)) => self.take(&message)?,
-                Some(Err(error)) => self.heed(error)?,
-                None => {}
-            }
-            return Ok(false);
         }
+        Ok(may_read)
+    }
+
+    /// Gives the lane's batch to its writer, which has room.
+    fn send(&self, number: usize) -> Result<(), ReadError> {
         let mut state = self.state();
         let epoch = state.epoch;
-        let batch = std::mem::replace(&mut state.batch, Batch::new(self.limits, epoch));
+        let batch = state.lanes.take(number, epoch);
         state.positions.hand_over(&batch.moves);
-        state.in_flight.push_back(batch.moves.partitions().cloned().collect());
         drop(state);
-        self.batches.try_send(batch).map_err(|_| ReadError::WriterGone)?;
-        self.blocked_since = None;
-        self.resume();
-        Ok(true)
+        self.writers[number].try_send(batch).map_err(|_| ReadError::WriterGone)
     }
 
     /// Takes note of what the writer has done.
@@ -252,13 +259,13 @@ impl Reader {
                 %partition, offset, ledger,
                 "offsets went back: the topic's log was cut. Reading it again; what is stored already is recognised"
             );
-            state.batch.forget(&[partition.clone()].into());
+            state.lanes.forget(&[partition.clone()].into());
             state.positions.rewind(&partition, offset);
             ledger = state.positions.ledger(&partition).unwrap_or(ledger);
         }
         let decoded = decode(delivery(partition.clone(), message));
         let mut state = context.state();
-        if let Err(error) = state.batch.push(decoded, ledger) {
+        if let Err(error) = state.lanes.of(&partition).batch.push(decoded, ledger) {
             // Not to be expected: `read_before` looks at the same numbers. Reading the ledger again repairs it.
             tracing::error!(%error, "a message came out of order");
             state.fenced = true;
@@ -289,7 +296,8 @@ impl Reader {
             let mut state = context.state();
             state.epoch += 1;
             context.epoch.store(state.epoch, Ordering::Release);
-            state.batch = Batch::new(self.limits, state.epoch);
+            let epoch = state.epoch;
+            state.lanes.clear(epoch);
             state.positions.partitions()
         };
         if partitions.is_empty() {
@@ -317,26 +325,33 @@ impl Reader {
         }
     }
 
-    fn pause(&self) {
-        let mut state = self.state();
-        if state.paused {
+    fn pause(&self, number: usize) {
+        if std::mem::replace(&mut self.state().lanes.at(number).paused, true) {
             return;
         }
-        state.paused = true;
-        drop(state);
-        tracing::warn!("the stores do not keep up; partitions are paused");
-        self.with_assignment("pause", |list| self.consumer.pause(list));
+        tracing::warn!(lane = number, "the stores do not keep up; partitions are paused");
+        self.with_partitions_of(number, "pause", |list| self.consumer.pause(list));
     }
 
-    fn resume(&self) {
-        if std::mem::take(&mut self.state().paused) {
-            tracing::info!("partitions are read on");
-            self.with_assignment("resume", |list| self.consumer.resume(list));
+    fn resume(&self, number: usize) {
+        if std::mem::take(&mut self.state().lanes.at(number).paused) {
+            tracing::info!(lane = number, "partitions are read on");
+            self.with_partitions_of(number, "resume", |list| self.consumer.resume(list));
         }
     }
 
-    fn with_assignment(&self, what: &str, act: impl FnOnce(&rdkafka::TopicPartitionList) -> Result<(), KafkaError>) {
-        if let Err(error) = self.consumer.assignment().and_then(|list| act(&list)) {
+    fn with_partitions_of(
+        &self,
+        number: usize,
+        what: &str,
+        act: impl FnOnce(&rdkafka::TopicPartitionList) -> Result<(), KafkaError>,
+    ) {
+        let state = self.state();
+        let all = state.positions.partitions();
+        let of_lane = all.iter().filter(|partition| state.lanes.number(partition) == number);
+        let list = membership::list(of_lane.map(|partition| (partition, 0)));
+        drop(state);
+        if let Err(error) = act(&list) {
             tracing::warn!(%error, what, "the assignment did not change");
         }
     }
@@ -345,17 +360,24 @@ impl Reader {
     fn finish(&mut self) {
         let deadline = Instant::now() + LAST_WRITES;
         let context = self.consumer.context().clone();
-        let mut handed_over = context.state().batch.is_empty() || context.state().failure.is_some();
-        while Instant::now() < deadline {
-            if !handed_over && context.state().in_flight.len() < BATCHES_WITH_WRITER {
-                handed_over = self.hand_over().unwrap_or(true);
-            }
-            if handed_over && context.state().in_flight.is_empty() {
-                break;
+        if context.state().failure.is_some() {
+            let epoch = context.state().epoch;
+            context.state().lanes.clear(epoch);
+        }
+        while Instant::now() < deadline && !context.state().lanes.is_done() {
+            for number in 0..self.writers.len() {
+                let lane_is_due = {
+                    let mut state = context.state();
+                    let lane = state.lanes.at(number);
+                    !lane.batch.is_empty() && lane.has_room()
+                };
+                if lane_is_due && self.send(number).is_err() {
+                    break;
+                }
             }
             context.settle_one(POLL);
         }
-        if !handed_over || !context.state().in_flight.is_empty() {
+        if !context.state().lanes.is_done() {
             tracing::warn!("the stores did not take the last batches in time; their records will be read again");
             self.give_up.cancel();
         }

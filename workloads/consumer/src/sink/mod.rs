@@ -1,5 +1,6 @@
 //! The two stores, and what their errors mean for a batch.
 
+pub mod health;
 pub mod mongodb;
 pub mod postgres;
 

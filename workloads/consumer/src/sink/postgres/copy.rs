@@ -13,21 +13,28 @@ const EPOCH: i64 = 946_684_800_000_000;
 /// Object id of the type `text`.
 const TEXT: i32 = 25;
 
-/// The rows, all of `source`, as the body of a COPY.
-pub fn encode<'a>(source: Source, rows: impl IntoIterator<Item = &'a Row>) -> Vec<u8> {
-    let mut body = Body {
-        bytes: Vec::with_capacity(64 * 1024),
-    };
-    body.bytes.extend_from_slice(SIGNATURE);
-    body.int4(0); // flags
-    body.int4(0); // no header extension
+/// A piece is sent once it has as many bytes: large enough for few writes, small enough for the server to work on one
+/// while the next is made.
+const PIECE: usize = 256 * 1024;
+
+/// The rows, all of `source`, as the body of a COPY, in pieces.
+pub fn encode<'a>(source: Source, rows: impl Iterator<Item = &'a Row>) -> impl Iterator<Item = Vec<u8>> {
     let width = table::width(source);
-    for row in rows {
-        body.bytes.extend_from_slice(&width.to_be_bytes());
-        body.row(row);
-    }
-    body.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
-    body.bytes
+    let mut rows = rows.fuse();
+    let mut next = Some(Body::header());
+    std::iter::from_fn(move || {
+        let mut body = next.take()?;
+        for row in rows.by_ref() {
+            body.bytes.extend_from_slice(&width.to_be_bytes());
+            body.row(row);
+            if body.bytes.len() >= PIECE {
+                next = Some(Body::with_room());
+                return Some(body.bytes);
+            }
+        }
+        body.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
+        Some(body.bytes)
+    })
 }
 
 struct Body {
@@ -35,6 +42,20 @@ struct Body {
 }
 
 impl Body {
+    fn with_room() -> Body {
+        Body {
+            bytes: Vec::with_capacity(PIECE + PIECE / 8),
+        }
+    }
+
+    fn header() -> Body {
+        let mut body = Body::with_room();
+        body.bytes.extend_from_slice(SIGNATURE);
+        body.int4(0); // flags
+        body.int4(0); // no header extension
+        body
+    }
+
     /// The order is that of [`table`].
     fn row(&mut self, row: &Row) {
         self.uuid(row.id);
@@ -145,7 +166,8 @@ mod tests {
 
     #[test]
     fn the_framing_is_that_of_the_manual() {
-        let body = encode(Source::Events, [&row(5, 946_684_800_000_001)]);
+        let rows = [row(5, 946_684_800_000_001)];
+        let body: Vec<u8> = encode(Source::Events, rows.iter()).flatten().collect();
         assert_eq!(&body[..19], b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
         assert_eq!(&body[19..21], 13_i16.to_be_bytes(), "columns of events");
         assert_eq!(&body[21..25], 16_i32.to_be_bytes(), "length of a uuid");
@@ -153,6 +175,17 @@ mod tests {
         assert_eq!(&body[41..45], 8_i32.to_be_bytes(), "length of a timestamptz");
         assert_eq!(&body[45..53], 1_i64.to_be_bytes(), "a microsecond after the epoch");
         assert_eq!(&body[body.len() - 2..], [0xff, 0xff], "trailer");
+    }
+
+    #[test]
+    fn pieces_together_are_what_one_would_be() {
+        let rows: Vec<Row> = (0..5_000).map(|id| row(id, 0)).collect();
+        let pieces: Vec<Vec<u8>> = encode(Source::Events, rows.iter()).collect();
+        assert!(pieces.len() > 2, "{}", pieces.len());
+        let one: Vec<u8> = encode(Source::Events, rows[..1].iter()).flatten().collect();
+        let of_a_row = one.len() - SIGNATURE.len() - 8 - 2;
+        let all: usize = pieces.iter().map(Vec::len).sum();
+        assert_eq!(all, SIGNATURE.len() + 8 + 5_000 * of_a_row + 2);
     }
 
     #[test]

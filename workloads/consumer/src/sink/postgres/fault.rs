@@ -18,6 +18,11 @@ pub fn of(error: &sqlx::Error) -> Fault {
     }
 }
 
+/// Whether a row is there already that may be there once only.
+pub fn is_unique_violation(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.is_unique_violation())
+}
+
 /// What to do about an error with this SQLSTATE.
 pub fn of_state(state: &str) -> Fault {
     match state {

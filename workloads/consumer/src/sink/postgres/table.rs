@@ -1,5 +1,5 @@
-//! The statements of each source. Rows are copied into a staging table of the session and merged from there, so that
-//! what is stored already does no harm.
+//! The statements of each source. Rows that are new are copied into its table; others are copied into a staging table
+//! of the session and merged from there, so that what is stored already does no harm.
 
 use contract::{Source, source::Storage};
 
@@ -57,11 +57,25 @@ pub fn staging(source: Source) -> String {
     )
 }
 
-/// Fills the staging table.
+/// Fills the source's table.
 pub fn copy(source: Source) -> String {
+    format!("COPY {source} ({}) FROM STDIN (FORMAT binary)", names(source))
+}
+
+/// Fills the staging table.
+pub fn stage(source: Source) -> String {
     format!(
         "COPY pg_temp.staged_{source} ({}) FROM STDIN (FORMAT binary)",
         names(source)
+    )
+}
+
+/// Places, from 1, of those records that are stored already, whatever their time. Of users (`$1`) and record ids (`$2`).
+pub fn known(source: Source) -> String {
+    format!(
+        "SELECT wanted.place FROM unnest($1::text[], $2::uuid[]) WITH ORDINALITY AS wanted (user_id, record_id, place) \
+         WHERE EXISTS (SELECT FROM {source} stored \
+                       WHERE stored.user_id = wanted.user_id AND stored.record_id = wanted.record_id)"
     )
 }
 
@@ -74,17 +88,18 @@ pub fn merge(source: Source) -> String {
         // at once, because they hold its row of the ledger.
         Storage::Append => format!(
             "INSERT INTO {source} ({names}) SELECT {names} FROM pg_temp.staged_{source} staged \
-             WHERE NOT EXISTS (SELECT FROM {source} stored WHERE stored.record_id = staged.record_id) \
+             WHERE NOT EXISTS (SELECT FROM {source} stored \
+                               WHERE stored.user_id = staged.user_id AND stored.record_id = staged.record_id) \
              ON CONFLICT DO NOTHING"
         ),
         Storage::VersionedUpsert => {
             let updates: Vec<String> = columns(source)
-                .filter(|(name, _)| *name != "record_id")
+                .filter(|(name, _)| !["user_id", "record_id"].contains(name))
                 .map(|(name, _)| format!("{name} = excluded.{name}"))
                 .collect();
             format!(
                 "INSERT INTO {source} ({names}) SELECT {names} FROM pg_temp.staged_{source} \
-                 ON CONFLICT (record_id) DO UPDATE SET {}, stored_at = now() \
+                 ON CONFLICT (user_id, record_id) DO UPDATE SET {}, stored_at = now() \
                  WHERE ({source}.event_time, {source}.received_at) < (excluded.event_time, excluded.received_at)",
                 updates.join(", ")
             )
@@ -111,6 +126,11 @@ mod tests {
         );
         assert_eq!(
             copy(Source::Events),
+            "COPY events (record_id, event_time, tenant, user_id, device_id, batch_id, received_at, topic_id, partition, \
+             \"offset\", index, raw, name) FROM STDIN (FORMAT binary)"
+        );
+        assert_eq!(
+            stage(Source::Events),
             "COPY pg_temp.staged_events (record_id, event_time, tenant, user_id, device_id, batch_id, received_at, \
              topic_id, partition, \"offset\", index, raw, name) FROM STDIN (FORMAT binary)"
         );
@@ -121,7 +141,7 @@ mod tests {
     fn a_versioned_source_replaces_only_what_is_older() {
         let merge = merge(Source::Contacts);
         assert!(
-            merge.contains("ON CONFLICT (record_id) DO UPDATE SET event_time = excluded.event_time"),
+            merge.contains("ON CONFLICT (user_id, record_id) DO UPDATE SET event_time = excluded.event_time"),
             "{merge}"
         );
         assert!(

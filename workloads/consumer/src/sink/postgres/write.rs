@@ -12,9 +12,13 @@ use crate::{
     ledger::Moves,
     sink::{Fault, StoreError},
 };
-use contract::Source;
+use contract::{Source, source::Storage};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres as Server, pool::PoolConnection};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
+use uuid::Uuid;
 
 /// Longest attempt at a whole batch.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(40);
@@ -64,18 +68,36 @@ impl Postgres {
         }
     }
 
+    /// Copies what is new; what is not is known by a look before. Another reader may have stored the same in between,
+    /// where a partition that was added has divided a user's records: then all of it is merged.
     async fn whole<'a>(
         &self,
         key: &LedgerKey,
         moves: &Moves,
         rows: &RowsBySource<'a>,
     ) -> Result<Outcome<'a>, sqlx::Error> {
+        match self.each(key, moves, rows, copy_new).await {
+            Err(error) if fault::is_unique_violation(&error) => {
+                tracing::info!("records of this batch were stored by somebody else just now; merging it");
+                self.each(key, moves, rows, merge).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn each<'a>(
+        &self,
+        key: &LedgerKey,
+        moves: &Moves,
+        rows: &RowsBySource<'a>,
+        write: impl AsyncFn(&mut PgConnection, Source, &[&Row]) -> Result<u64, sqlx::Error>,
+    ) -> Result<Outcome<'a>, sqlx::Error> {
         let Some(mut session) = self.begin(key, moves).await? else {
             return Ok(Outcome::Fenced);
         };
         let mut stored = BTreeMap::new();
         for (source, rows) in rows {
-            stored.insert(*source, merge(&mut session.connection, *source, rows).await?);
+            stored.insert(*source, write(&mut session.connection, *source, rows).await?);
         }
         Ok(Outcome::Written(Write {
             session,
@@ -160,15 +182,64 @@ impl Write<'_> {
     }
 }
 
+/// Copies the rows whose ids are new, and merges those of the others that may be newer; answers how many were stored.
+async fn copy_new(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> Result<u64, sqlx::Error> {
+    let known = known(connection, source, rows).await?;
+    if known.is_empty() {
+        return copy(connection, source, rows).await;
+    }
+    let part = |is_known: bool| -> Vec<&Row> {
+        let places = (0..).zip(rows.iter().copied());
+        let part = places.filter(|(place, _)| known.contains(place) == is_known);
+        part.map(|(_, row)| row).collect()
+    };
+    let copied = copy(connection, source, &part(false)).await?;
+    Ok(match source.storage() {
+        Storage::Append => copied,
+        Storage::VersionedUpsert => copied + merge(connection, source, &part(true)).await?,
+    })
+}
+
+/// Places of those rows whose ids are stored already.
+async fn known(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> Result<HashSet<usize>, sqlx::Error> {
+    let users: Vec<&str> = rows.iter().map(|row| row.sender.user.as_str()).collect();
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let places: Vec<(i64,)> = sqlx::query_as(AssertSqlSafe(table::known(source)))
+        .bind(users)
+        .bind(ids)
+        .fetch_all(connection)
+        .await?;
+    // From 1, and no more than there are rows.
+    Ok(places.into_iter().map(|(place,)| place as usize - 1).collect())
+}
+
+async fn copy(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> Result<u64, sqlx::Error> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    send(connection, &table::copy(source), source, rows).await
+}
+
 /// Copies rows to the staging table and merges them; answers how many were new or newer.
 async fn merge(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> Result<u64, sqlx::Error> {
-    let mut staging = connection.copy_in_raw(&table::copy(source)).await?;
-    staging.send(copy::encode(source, rows.iter().copied())).await?;
-    staging.finish().await?;
+    send(connection, &table::stage(source), source, rows).await?;
     let merged = sqlx::query(AssertSqlSafe(table::merge(source)))
         .execute(connection)
         .await?;
     Ok(merged.rows_affected())
+}
+
+async fn send(
+    connection: &mut PgConnection,
+    statement: &str,
+    source: Source,
+    rows: &[&Row],
+) -> Result<u64, sqlx::Error> {
+    let mut body = connection.copy_in_raw(statement).await?;
+    for piece in copy::encode(source, rows.iter().copied()) {
+        body.send(piece).await?;
+    }
+    body.finish().await
 }
 
 /// A connection of the pool that goes back only in a known state; otherwise it is closed, and the server rolls back.

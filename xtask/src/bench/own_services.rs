@@ -1,4 +1,4 @@
-//! How long a reading of many offsets takes: needs a broker of its own, and no cluster.
+//! Benchmarks that need data services of their own, and no cluster.
 
 use std::process::Command;
 
@@ -10,7 +10,8 @@ use crate::binaries::Binaries;
 use crate::toolchain::{self, Needs};
 use crate::{foreground, parallel};
 
-pub(super) fn run(bench: &Bench) -> Result<()> {
+/// Runs the benchmark that this binary is.
+pub(super) fn run(bench: &Bench, binary: &str) -> Result<()> {
     toolchain::ensure(Needs {
         services: true,
         ..Needs::default()
@@ -25,7 +26,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
         Box::new(|| services::prepare(&progress)),
     ])?;
     let binaries = binaries.context("cargo build ended without a result")?;
-    let mut command = Command::new(binaries.path("bench_offsets")?);
+    let mut command = Command::new(binaries.path(binary)?);
     command.args(bench.quick.then_some("--quick"));
     foreground::run(&mut command)
 }

@@ -1,0 +1,102 @@
+//! Batches of text messages, as the consumer's reader hands them to its writer.
+
+use anyhow::Result;
+use chrono::{DateTime, Utc};
+use consumer::{
+    batch::{Delivery, Message},
+    decode::decode,
+    ledger::Moves,
+    topic::{Partition, Topic},
+};
+use contract::{Envelope, Source, message::ENVELOPE_VERSION};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use uuid::Uuid;
+
+/// Partitions of the topic, as many as the default has.
+pub(crate) const PARTITIONS: i32 = 16;
+/// Records of an upload, and uploads of a batch.
+const UPLOAD: usize = 100;
+const UPLOADS: usize = 50;
+/// Records of a batch.
+pub(crate) const BATCH: usize = UPLOAD * UPLOADS;
+
+/// A batch of one partition.
+pub(crate) struct Batch {
+    /// Its messages, checked.
+    pub(crate) messages: Vec<Message>,
+    /// Where it moves the ledger.
+    pub(crate) moves: Moves,
+}
+
+/// The topic of one round, as if it had been made for it.
+pub(crate) fn topic(round: usize) -> Arc<Topic> {
+    Arc::new(Topic {
+        name: Source::Sms.topic().to_owned(),
+        id: Uuid::from_u128(round as u128 + 1),
+        source: Source::Sms,
+    })
+}
+
+/// The partitions of a topic.
+pub(crate) fn partitions(topic: &Arc<Topic>) -> impl Iterator<Item = Partition> {
+    (0..PARTITIONS).map(|number| Partition {
+        topic: topic.clone(),
+        number,
+    })
+}
+
+/// As many batches, over all partitions in turn.
+pub(crate) fn batches(topic: &Arc<Topic>, count: usize) -> Result<Vec<Batch>> {
+    let now = Utc::now();
+    let partitions: Vec<Partition> = partitions(topic).collect();
+    (0..count)
+        .map(|number| {
+            let partition = &partitions[number % partitions.len()];
+            let first = (number / partitions.len() * UPLOADS) as i64;
+            let mut moves = Moves::default();
+            let messages = (0..UPLOADS)
+                .map(|upload| {
+                    let offset = first + upload as i64;
+                    moves.advance(partition, first, offset)?;
+                    Ok(decode(Delivery {
+                        partition: partition.clone(),
+                        offset,
+                        timestamp: Some(now),
+                        key: None,
+                        value: Some(envelope(number * UPLOADS + upload, now).encode(Source::Sms)),
+                        headers: Vec::new(),
+                    }))
+                })
+                .collect::<Result<_>>()?;
+            Ok(Batch { messages, moves })
+        })
+        .collect()
+}
+
+fn envelope(upload: usize, now: DateTime<Utc>) -> Envelope {
+    Envelope {
+        version: ENVELOPE_VERSION,
+        tenant: "default".to_owned(),
+        user: format!("user-{}", upload % 4_999),
+        device: "phone".to_owned(),
+        batch_id: Uuid::from_u128(upload as u128),
+        received_at: now,
+        records: (0..UPLOAD).map(|record| sms(upload * UPLOAD + record, now)).collect(),
+    }
+}
+
+fn sms(number: usize, now: DateTime<Utc>) -> Value {
+    json!({
+        "id": format!("message-{number}"),
+        "timestamp": now.timestamp_millis() - (number % 100_000) as i64,
+        "sender": "AX-BANKIN",
+        "threadId": number % 50,
+        "body": format!(
+            "Rs {number}.00 debited from a/c XX{:04} on 21-Nov. Avl bal Rs {}.50. Not you? Call 1800-000-000 or SMS BLOCK \
+             to 56161. Ref {number:012}",
+            number % 10_000,
+            number * 3
+        ),
+    })
+}
