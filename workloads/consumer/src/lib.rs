@@ -17,11 +17,13 @@
 //! - [`writer`]: the order of writing, and its patience
 //! - [`sink`]: the two stores; [`isolate`]: finding what a store refuses; [`dead_letter`]: where that goes
 //! - [`retry`], [`metrics`]: pauses and counters
+//! - [`dlq`]: the commands on dead letters
 
 pub mod batch;
 pub mod config;
 pub mod dead_letter;
 pub mod decode;
+pub mod dlq;
 pub mod isolate;
 pub mod ledger;
 pub mod metrics;

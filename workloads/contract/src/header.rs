@@ -21,6 +21,24 @@ pub const ATTEMPT: &str = "syncpipeline-attempt";
 /// The delivery id, see [`crate::DeliveryId`].
 pub const DELIVERY_ID: &str = "syncpipeline-delivery-id";
 
+/// Delivery id of the first dead letter, on a message that was sent again because of it.
+pub const REPLAY_OF: &str = "syncpipeline-replay-of";
+
+/// All of them: what is not among these is the original message's own.
+pub const ALL: &[&str] = &[
+    TOPIC,
+    PARTITION,
+    OFFSET,
+    INDEX,
+    TIMESTAMP,
+    STAGE,
+    ERROR_CLASS,
+    ERROR,
+    ATTEMPT,
+    DELIVERY_ID,
+    REPLAY_OF,
+];
+
 /// Suffix of the default dead-letter topic of a topic.
 pub const DEAD_LETTER_SUFFIX: &str = ".dlq";
 

@@ -12,6 +12,7 @@ use rdkafka::{
     ClientConfig, ClientContext,
     client::OAuthToken,
     config::RDKafkaLogLevel,
+    consumer::ConsumerContext,
     error::{KafkaError, RDKafkaErrorCode},
 };
 use std::{
@@ -75,7 +76,7 @@ impl Diagnosis {
     }
 }
 
-/// What a client that only writes or asks needs to be told: a token where it wants one, and where its errors go. A
+/// What a client that is no member of a group needs to be told: a token where it wants one, and where its errors go. A
 /// context of another kind answers as this one does.
 #[derive(Debug, Clone, Default)]
 pub struct Context {
@@ -101,6 +102,8 @@ impl ClientContext for Context {
         self.tokens.answer()
     }
 }
+
+impl ConsumerContext for Context {}
 
 /// A line of the Kafka client in this process's log.
 pub fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -10,7 +10,7 @@ use rdkafka::{
     consumer::{BaseConsumer, CommitMode, Consumer},
 };
 use services::Running;
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, process::Command, time::Duration};
 
 pub(crate) const PARTITIONS: i32 = 4;
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
@@ -133,6 +133,19 @@ impl Stage {
         let reader = self.start(sources, &[])?;
         reader.until_ready().await?;
         Ok(reader)
+    }
+
+    /// What a command on dead letters says, with the environment of a reader of all sources.
+    pub(crate) fn dlq(&self, arguments: &[&str]) -> Result<String> {
+        let output = Command::new(env!("CARGO_BIN_EXE_consumer"))
+            .arg("dlq")
+            .args(arguments)
+            .env_clear()
+            .envs(self.environment(&Source::ALL))
+            .output()?;
+        let problem = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "dlq {arguments:?}: {problem}");
+        Ok(String::from_utf8(output.stdout)?)
     }
 
     /// The end of each partition of these sources.

@@ -30,6 +30,7 @@ scenarios![
     identity::a_newer_version_replaces_an_older_one,
     poison::what_postgresql_refuses_is_dead_lettered,
     poison::what_mongodb_refuses_is_dead_lettered,
+    poison::dead_letters_are_sent_again,
     faults::a_reader_killed_in_mid_load,
     faults::readers_come_and_go_under_load,
     faults::a_pause_ends_for_partitions_that_come_back,

@@ -13,6 +13,7 @@ use rdkafka::{
     message::{Headers, OwnedMessage},
 };
 use serde_json::json;
+use sqlx::Executor;
 use std::collections::BTreeMap;
 
 /// Only the database can tell that it has no U+0000 in text.
@@ -105,6 +106,55 @@ async fn poisoned(stage: Stage, mongodb_sources: &str, refusal: &str) -> Result<
     ];
     ensure!(found == expected, "{found:#?}");
     Ok(())
+}
+
+/// What was given up because of the table is stored once the table is repaired; until then a replay gives up the same
+/// again, and never more.
+pub(crate) async fn dead_letters_are_sent_again(stage: Stage) -> Result<()> {
+    let sources = [Source::Sms];
+    let reader = stage.start_ready(&sources).await?;
+    let stored = Stored::of(&stage)?;
+    let mut connection = stored.connection().await?;
+    connection
+        .execute("ALTER TABLE sms ADD CONSTRAINT strict CHECK (sender <> 'BLOCKED')")
+        .await?;
+    let mut load = Load::new(&stage)?;
+    let records = (0..12).map(|number| {
+        let mut record = record(Source::Sms, number);
+        if number % 6 == 5 {
+            record["sender"] = "BLOCKED".into();
+        }
+        record
+    });
+    load.upload_records(Source::Sms, "user-1", records.collect()).await?;
+    stage.until_no_lag(&sources).await?;
+    ensure!(stored.count(Source::Sms).await? == 10, "the others are stored");
+
+    let listed = stage.dlq(&["list", "--json"])?;
+    let letters: Vec<serde_json::Value> = listed.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+    let indices: Vec<_> = letters.iter().map(|letter| letter["index"].as_i64()).collect();
+    ensure!(indices == [Some(5), Some(11)], "{listed}");
+    ensure!(!listed.contains("BLOCKED"), "a list holds no content");
+    let place = &letters[0]["letter"];
+    let topic = place["topic"].as_str().context("no topic")?;
+    let shown = stage.dlq(&["show", topic, "0", &place["offset"].to_string()])?;
+    let shown: serde_json::Value = serde_json::from_str(&shown)?;
+    ensure!(shown["value"]["records"][5]["sender"] == "BLOCKED", "{shown}");
+    ensure!(stage.dlq(&["list", "--json", "--class", "decode"])?.is_empty());
+
+    let planned = stage.dlq(&["replay", "--dry-run"])?;
+    ensure!(planned == "1 messages of 2 dead letters would be sent\n", "{planned}");
+    let sent = stage.dlq(&["replay"])?;
+    ensure!(sent == "1 messages of 2 dead letters sent\n", "{sent}");
+    stage.until_no_lag(&sources).await?;
+    let planned = stage.dlq(&["replay", "--dry-run"])?;
+    ensure!(planned == "1 messages of 4 dead letters would be sent\n", "{planned}");
+
+    connection.execute("ALTER TABLE sms DROP CONSTRAINT strict").await?;
+    stage.dlq(&["replay"])?;
+    stage.until_no_lag(&sources).await?;
+    stored.ensure_exactly(&load.expected).await?;
+    reader.terminate().await
 }
 
 fn headers(letter: &OwnedMessage) -> Result<BTreeMap<String, String>> {
