@@ -135,10 +135,6 @@ fn step_down(climb: &Climb, policy: &Policy, seen: &Observation, worst: &Worst, 
         let message = format!("{lag} is not at most half of {threshold} yet");
         return Ask::new(seen.replicas, Reason::NotLowYet, message);
     }
-    if let Some(problem) = too_much_for(lower, policy.cooldown, seen, memory) {
-        memory.low_since = None;
-        return Ask::new(seen.replicas, Reason::NotLowYet, format!("{lag}; {problem}"));
-    }
     let since = *memory.low_since.get_or_insert(seen.now);
     let low_for = seen.now.saturating_sub(since);
     let cooldown = seconds(policy.cooldown);
@@ -147,6 +143,10 @@ fn step_down(climb: &Climb, policy: &Policy, seen: &Observation, worst: &Worst, 
         let message =
             format!("{lag} is at most half of {threshold}; one rung down after {cooldown} of it, {left} to go");
         return Ask::new(seen.replicas, Reason::Cooldown, message);
+    }
+    // What arrived within the whole cooldown counts, so this looks back as far as the lag does.
+    if let Some(problem) = too_much_for(lower, policy.cooldown, seen, memory) {
+        return Ask::new(seen.replicas, Reason::NotLowYet, format!("{lag}; {problem}"));
     }
     memory.low_since = Some(seen.now);
     let message = format!("{lag} was at most half of {threshold} for {cooldown}");

@@ -7,7 +7,7 @@ use std::process::Command;
 use services::{Options, Running};
 
 /// Runs a test with as many brokers, in a process with an empty state folder: this one, started anew.
-pub fn with_brokers(brokers: usize, test: impl AsyncFnOnce(Running)) {
+pub(crate) fn with_brokers(brokers: usize, test: impl AsyncFnOnce(Running)) {
     const INSIDE: &str = "OWN_SERVICES_TEST_INSIDE";
     if std::env::var_os(INSIDE).is_some() {
         return inside(brokers, test);
