@@ -1,10 +1,13 @@
 //! The pass: validate ─► resolve ─► plan ─► topics ─► apply ─► observe ─► status.
 
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use futures::FutureExt as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
@@ -83,6 +86,9 @@ pub enum PassError {
     /// The API server, or somebody else's object.
     #[error(transparent)]
     Apply(#[from] ApplyError),
+    /// A fault of the operator, which must not be one for all other objects.
+    #[error("the operator fails with this object, which is a fault of its own, please report it: {0}")]
+    Panicked(String),
 }
 
 impl PassError {
@@ -93,6 +99,7 @@ impl PassError {
             PassError::Topics(error) => error.reason(),
             PassError::Deletion(error) => error.reason(),
             PassError::Apply(error) => error.reason(),
+            PassError::Panicked(_) => "OperatorFault",
         };
         Failure {
             reason,
@@ -115,7 +122,11 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
         // The garbage collector removes what the object owns; topics are Kafka's.
         deletion::release(&object, &context).await.map_err(PassError::from)
     } else {
-        pass(&object, &context, &mut seen).await.map(|()| Released::Nothing)
+        let pass = AssertUnwindSafe(pass(&object, &context, &mut seen))
+            .catch_unwind()
+            .await;
+        let pass = pass.unwrap_or_else(|panic| Err(PassError::Panicked(said_by(&*panic))));
+        pass.map(|()| Released::Nothing)
     };
     if let Err(error) = &outcome {
         warn!(pipeline = %ObjectRef::from_obj(object.as_ref()), generation = seen.generation, %error, "pass failed");
@@ -137,6 +148,13 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
         .with_label_values(&[if outcome.is_ok() { "success" } else { "failure" }])
         .inc();
     Ok(next(&object, &context, &outcome))
+}
+
+/// What a panic said.
+fn said_by(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("no message").to_owned()
 }
 
 async fn pass(object: &SyncPipeline, context: &Context, seen: &mut Observations) -> Result<(), PassError> {

@@ -2,9 +2,11 @@
 //!
 //! - [`spec`]: what a user writes, with the rules that the API server itself checks
 //! - [`status`]: what the operator answers
+//! - [`rules`]: those rules without an API server
 //! - [`duration`]: durations as Go strings
 
 pub mod duration;
+pub mod rules;
 pub mod spec;
 pub mod status;
 

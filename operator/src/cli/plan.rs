@@ -4,6 +4,7 @@ use std::path::Path;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use operator::plan::{SecretDigests, Settings, plan};
+use operator::scale::summary;
 use operator::{manifest, preview, reconcile, resolve, validate};
 
 use super::{Failure, Outcome, print, read};
@@ -50,6 +51,10 @@ pub(crate) fn print_plan(file: &Path, settings: &Settings) -> Outcome {
             "# topic {}: {} partitions, {} copies, {:?}\n",
             topic.name, topic.partitions, topic.replication_factor, topic.config
         );
+    }
+    for consumer in &pipeline.consumers {
+        let name = &consumer.component.name;
+        out += &format!("# consumer {name}: {}\n", summary::of_consumer(&pipeline, consumer));
     }
     for account in &plan.accounts {
         out += &format!("---\n{}", manifest::render(account)?);

@@ -166,7 +166,7 @@ impl Cluster {
                         committed,
                         end: ends
                             .get(&at)
-                            .map(|end| readable_end(*end, committed, log_ends.get(&at).copied())),
+                            .and_then(|end| readable_end(*end, committed, log_ends.get(&at).copied())),
                     }
                 });
                 by_topic.insert(topic.clone(), rows.collect());
@@ -291,11 +291,12 @@ fn of_group(subject: &Subject, group: &str, answer: Option<&GroupAnswer>) -> OfG
 }
 
 /// Where what a group can read ends: a group that has committed more than the last stable offset, and no more than there
-/// is, reads what is not committed, too.
-fn readable_end(stable: i64, committed: Committed, log_end: Option<i64>) -> i64 {
+/// is, reads what is not committed, too. Not known where the log's end could not be read then.
+fn readable_end(stable: i64, committed: Committed, log_end: Option<i64>) -> Option<i64> {
     match (committed, log_end) {
-        (Committed::At(offset), Some(end)) if offset > stable && offset <= end => end,
-        _ => stable,
+        (Committed::At(offset), None) if offset > stable => None,
+        (Committed::At(offset), Some(end)) if offset > stable && offset <= end => Some(end),
+        _ => Some(stable),
     }
 }
 

@@ -87,6 +87,8 @@ impl Observation {
 pub struct Memory {
     /// Since when the lag has been low enough for the next rung down.
     pub(super) low_since: Option<Duration>,
+    /// Since when the lag alone has been low enough for it.
+    pub(super) quiet_since: Option<Duration>,
     /// What arrives and what pods write.
     pub(super) rates: Rates,
     /// What [`drain`] remembers.
@@ -94,6 +96,8 @@ pub struct Memory {
     idle: Idle,
     /// Whether replicas that somebody had set were kept at the last look.
     pub(super) was_held: bool,
+    /// When the group was last seen to rebalance, and how long it had done so.
+    pub(super) rebalanced: Option<(Duration, Duration)>,
     /// When something was seen last.
     last: Option<Duration>,
     /// Whether pods that were asked for do not come.
@@ -250,6 +254,9 @@ impl Memory {
             self.idle.interrupt();
         }
         self.last = Some(seen.now);
+        if let Some(lasted) = seen.rebalancing {
+            self.rebalanced = Some((seen.now, lasted));
+        }
         self.short = Short::after(self.short, seen.now, seen.ready, seen.replicas);
         let (Some(flow), Some(lag)) = (&seen.flow, seen.lag()) else {
             self.rates.interrupt();
@@ -265,8 +272,14 @@ impl Memory {
 
     /// What was to lead down is over: it was not seen, or another policy holds.
     pub fn interrupt(&mut self) {
-        self.low_since = None;
+        self.forget_quiet();
         self.drain.interrupt();
+    }
+
+    /// The lag is not low.
+    pub(super) fn forget_quiet(&mut self) {
+        self.low_since = None;
+        self.quiet_since = None;
     }
 
     fn are_pods_coming(&self, now: Duration) -> bool {

@@ -54,6 +54,8 @@ pub struct Memory {
     backlog_since: Option<Duration>,
     /// By when it is to be gone.
     deadline: Option<Duration>,
+    /// Since when not all is known, and what waited then, or more.
+    partly: Option<(Duration, i64)>,
 }
 
 impl Memory {
@@ -88,8 +90,9 @@ pub(super) fn ask(
     let stay = |reason, message| Ask::new(seen.replicas, reason, message);
     let bounds = memory.attempts.within_ceiling(policy.bounds);
     let Some(flow) = &seen.flow else {
-        return by_lag_alone(drain, bounds, seen, lag, rates);
+        return memory.by_lag_alone(drain, bounds, seen, lag, rates);
     };
+    memory.partly = None;
     let Some(arriving) = rates.arriving() else {
         return stay(Reason::Steady, format!("{lag} wait; the arrivals are not measured yet"));
     };
@@ -195,20 +198,31 @@ fn one_step_down(partitions: i32, replicas: i32) -> i32 {
     (1..replicas).find(|count| writes(*count) >= next).unwrap_or(replicas)
 }
 
-/// Where what arrives is not known: as many as write what waits within the target, if those are more.
-fn by_lag_alone(drain: &Drain, bounds: Bounds, seen: &Observation, lag: i64, rates: &Rates) -> Ask {
-    let enough = rates
-        .pod_rate()
-        .map(|rate| lag as f64 / (rate * drain.target.as_secs_f64()));
-    let wanted = enough.map_or(0, |enough| enough.ceil() as i32).min(bounds.max);
-    let message = format!("{lag} wait or more, and what arrives is not known");
-    if wanted > seen.replicas {
-        return Ask::new(wanted, Reason::Backlog, message);
-    }
-    Ask::new(seen.replicas, Reason::LagUnknown, message)
-}
-
 impl Memory {
+    /// Where what arrives is not known: as many as write what waits within the target, if those are more; where it is not
+    /// known either what a pod writes, twice as many each time that more waits than a while before.
+    fn by_lag_alone(&mut self, drain: &Drain, bounds: Bounds, seen: &Observation, lag: i64, rates: &Rates) -> Ask {
+        let (since, waited) = *self.partly.get_or_insert((seen.now, lag));
+        let wanted = match rates.pod_rate() {
+            Some(rate) => (lag as f64 / (rate * drain.target.as_secs_f64())).ceil() as i32,
+            None if seen.now < since + PATIENCE => 0,
+            None => {
+                self.partly = Some((seen.now, lag));
+                if lag > waited {
+                    seen.replicas.saturating_mul(2).max(1)
+                } else {
+                    0
+                }
+            }
+        };
+        let wanted = wanted.min(bounds.max);
+        let message = format!("{lag} wait or more, and what arrives is not known");
+        if wanted > seen.replicas {
+            return Ask::new(wanted, Reason::Backlog, message);
+        }
+        Ask::new(seen.replicas, Reason::LagUnknown, message)
+    }
+
     /// Before it is known what a pod writes: twice as many, where it does not show soon although records wait, once those
     /// that were asked for are ready, and where as many could be busy.
     fn unlearned(

@@ -23,7 +23,7 @@ use super::health::Health;
 use super::lag::{self, Lag};
 use super::manual;
 use super::meter::{Measured, Meter};
-use super::reader::{self, State, coarse};
+use super::reader::{self, Refused, State, coarse};
 use super::seen::{Change, Ill, Seen, Snapshot};
 use super::target::{READ_INTERVAL, Reader, Target};
 use crate::api::SyncPipeline;
@@ -42,6 +42,8 @@ const GROUP_MAX_AGE: Duration = Duration::from_secs(5);
 const STATUS_INTERVAL: Duration = Duration::from_secs(5);
 /// How long a patch may take to come back through the watch.
 const PATCH_ECHO: Duration = Duration::from_secs(5);
+/// Longest wait for the answer to a patch.
+const PATCH_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest wait between attempts at a cluster that does not answer.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
 
@@ -300,11 +302,12 @@ impl Follower {
             // partitions by itself has none.
             let joined = members.filter(|members| *members > 0);
             let readers = joined.map_or(ready, |joined| ready.min(joined));
+            let unready = joined.map_or(0, |joined| joined.min(replicas).saturating_sub(readers).max(0));
             let observation = Observation {
                 now,
                 replicas,
                 lags,
-                flow: reader::flow(reader, of_group, readers),
+                flow: reader::flow(reader, of_group, readers, unready),
                 ready,
                 rebalancing,
                 manual: self.by_hand(reader, state, replicas),
@@ -414,15 +417,28 @@ impl Follower {
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        let scale = json!({"spec": {"replicas": decision.wanted}});
-        let to = decision.wanted;
-        if let Err(error) = api
-            .patch_scale(&reader.deployment, &parameters, &Patch::Merge(&scale))
-            .await
+        if state
+            .refused
+            .as_ref()
+            .is_some_and(|refused| Instant::now() < refused.until)
         {
-            warn!(pipeline = %self.object, component = reader.component, %error, "cannot change the replicas");
             return false;
         }
+        let scale = json!({"spec": {"replicas": decision.wanted}});
+        let to = decision.wanted;
+        let patch = Patch::Merge(&scale);
+        let patched = api.patch_scale(&reader.deployment, &parameters, &patch);
+        let refusal = match tokio::time::timeout(PATCH_TIMEOUT, patched).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("no answer within {} s", PATCH_TIMEOUT.as_secs())),
+        };
+        if let Some(error) = refusal {
+            warn!(pipeline = %self.object, component = reader.component, error, "cannot change the replicas");
+            state.refused = Some(Refused::after(state.refused.take()));
+            return false;
+        }
+        state.refused = None;
         let direction = if to > from { "up" } else { "down" };
         info!(
             pipeline = %self.object, component = reader.component, from, to, reason = %decision.reason,

@@ -20,9 +20,10 @@ impl Idle {
     /// Takes in a look.
     pub(super) fn observe(&mut self, now: Duration, flow: &Flow, replicas: i32) {
         // All of it: what does not move may be what the stores do not take, and not only what nobody can read away.
-        let lag = flow.produced - flow.committed;
-        // More than a marker in each partition is what somebody has to read.
-        let is_stuck = lag > i64::from(flow.partitions) || flow.readers == 0 && replicas > 0 && lag > 0;
+        let lag = flow.produced.saturating_sub(flow.committed);
+        let lag = lag.max(0);
+        // More than a marker in each partition in which something waits is what somebody has to read.
+        let is_stuck = lag > i64::from(flow.waiting) || flow.readers == 0 && replicas > 0 && lag > 0;
         self.since = match self.since {
             _ if is_stuck => None,
             Some((produced, committed, since)) if (produced, committed) == (flow.produced, flow.committed) => {
@@ -55,5 +56,38 @@ impl Idle {
             self.residue = self.residue.min(lag);
         }
         is_woken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(lag: i64, waiting: i32) -> Flow {
+        Flow {
+            produced: 100 + lag,
+            committed: 100,
+            expired: 0,
+            partitions: 24,
+            waiting,
+            hottest: 1.0,
+            spread: 1.0,
+            readers: 1,
+            unready: 0,
+        }
+    }
+
+    fn lasts(flow: &Flow) -> bool {
+        let mut idle = Idle::default();
+        (0..100).for_each(|second| idle.observe(Duration::from_secs(second), flow, 1));
+        idle.has_lasted(Duration::from_secs(99), Duration::from_secs(60))
+    }
+
+    #[test]
+    fn a_marker_in_each_partition_in_which_something_waits_is_nothing_to_read() {
+        assert!(lasts(&flow(0, 0)));
+        assert!(lasts(&flow(24, 24)));
+        assert!(!lasts(&flow(24, 1)), "24 messages in one partition are");
+        assert!(!lasts(&flow(25, 24)));
     }
 }

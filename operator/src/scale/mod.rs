@@ -13,6 +13,7 @@
 //! - [`schedule`]: the hour → the least number of them                                  (pure)
 //! - [`floor`]: the least number of them, from wherever                                 (pure)
 //! - [`meter`]: what pods use, as the cluster measures it
+//! - [`summary`]: how a reader is scaled, in a line                                    (pure)
 //! - [`target`]: a pipeline → what its follower follows                                 (pure)
 //! - [`reader`]: what is remembered of one reader
 //! - [`seen`]: what a follower sees, for the status
@@ -35,6 +36,7 @@ pub mod rates;
 pub mod reader;
 pub mod schedule;
 pub mod seen;
+pub mod summary;
 pub mod target;
 pub mod usage;
 pub mod window;

@@ -56,6 +56,9 @@ pub struct Flow {
     pub spread: f64,
     /// Pods that read: ready, and members of the group.
     pub readers: i32,
+    /// Members of the group beyond the pods that are ready: they may read all the same, or be gone.
+    #[serde(default)]
+    pub unready: i32,
 }
 
 /// One look, as far as it matters later.
@@ -108,7 +111,7 @@ impl Rates {
         let older = self.coarse.iter().filter(|(at, _)| *at + time <= now).count();
         let (at, before) = *self.coarse.get(older.saturating_sub(1))?;
         let span = now.saturating_sub(at);
-        (span >= COARSE).then(|| (produced - before).max(0) as f64 / span.as_secs_f64())
+        (span >= COARSE).then(|| produced.saturating_sub(before).max(0) as f64 / span.as_secs_f64())
     }
 
     /// Records a second that are written.
@@ -145,6 +148,11 @@ impl Rates {
         self.pod_rate = None;
         self.learned = None;
         self.rests_on = Duration::ZERO;
+    }
+
+    /// Whether busy pods have shown what they write since a moment.
+    pub fn has_learned_since(&self, moment: Duration) -> bool {
+        self.learned.is_some_and(|learned| learned >= moment)
     }
 
     /// How sure the rates are, 0 to 1: the longer the present load and busy pods were seen, the surer.
@@ -218,7 +226,7 @@ impl Rates {
         if span < Duration::from_secs(1) {
             return None;
         }
-        let grown = value(&last.flow) - value(&first.flow);
+        let grown = value(&last.flow).saturating_sub(value(&first.flow));
         Some(grown.max(0) as f64 / span.as_secs_f64())
     }
 
@@ -234,7 +242,8 @@ impl Rates {
         let Some(written) = self.between_commits(least).filter(|_| is_covered) else {
             return;
         };
-        let is_steady = |look: &Look| look.flow.readers == last.flow.readers && !look.rebalancing;
+        let is_steady =
+            |look: &Look| look.flow.readers == last.flow.readers && look.flow.unready == 0 && !look.rebalancing;
         let pods = f64::from(last.flow.readers.min(last.flow.partitions));
         if written <= 0.0 || pods <= 0.0 || !self.last(least).all(is_steady) {
             return;
@@ -300,7 +309,7 @@ pub fn capacity(partitions: i32, replicas: i32) -> f64 {
     if replicas <= 0 || partitions <= 0 {
         return 0.0;
     }
-    let of_the_last = (partitions + replicas - 1) / replicas;
+    let of_the_last = (partitions - 1) / replicas + 1;
     f64::from(partitions) / f64::from(of_the_last)
 }
 
@@ -338,6 +347,7 @@ mod tests {
             hottest: 1.0 / 24.0,
             spread: 24.0,
             readers,
+            unready: 0,
         }
     }
 
@@ -380,6 +390,19 @@ mod tests {
             rates.look(at, flow, 1000 + 100 * quarter, false, RARE);
         }
         assert_eq!(rates.pod_rate(), Some(100.0));
+    }
+
+    #[test]
+    fn pods_that_are_not_ready_and_read_on_teach_nothing() {
+        let mut rates = Rates::with_pod_rate(Some(25.0));
+        for quarter in 0..4 * 20 {
+            let flow = Flow {
+                unready: 15,
+                ..flow(75 * quarter, 75 * quarter, 1)
+            };
+            rates.look(Duration::from_millis(250 * quarter as u64), flow, 0, false, COMMIT);
+        }
+        assert_eq!(rates.pod_rate(), Some(25.0));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::meter::Measured;
 use super::rates::{self, Flow};
 use super::schedule;
 use super::seen::Change;
-use super::target::Reader;
+use super::target::{READ_INTERVAL, Reader};
 use super::usage;
 use super::window::Window;
 use crate::trace::keeper::Keeper;
@@ -22,6 +22,9 @@ use crate::trace::line::{Line, Look};
 
 /// How long nothing may have moved in a partition before what waits there is no reason for more pods, at least.
 const STILL: Duration = Duration::from_secs(300);
+
+/// Longest pause between two attempts at a patch that is refused.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// State of one reader between two readings.
 #[derive(Default)]
@@ -41,8 +44,29 @@ pub(super) struct State {
     pub(super) changed: Option<Change>,
     /// Replicas that were patched and have not come back through the watch yet.
     pub(super) patched: Option<(i32, Instant)>,
+    /// Patches that the API server did not take.
+    pub(super) refused: Option<Refused>,
     /// Replicas that somebody else has set, and since when they are seen.
     pub(super) by_hand: Option<(i32, Instant)>,
+}
+
+/// Patches that the API server did not take, one after the other.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Refused {
+    /// When the next one may be tried.
+    pub(super) until: Instant,
+    pause: Duration,
+}
+
+impl Refused {
+    /// After one more: each pause is twice the one before, up to half a minute.
+    pub(super) fn after(before: Option<Refused>) -> Refused {
+        let pause = before.map_or(READ_INTERVAL, |before| (before.pause * 2).min(LONGEST_PAUSE));
+        Refused {
+            until: Instant::now() + pause,
+            pause,
+        }
+    }
 }
 
 /// What is to be seen of a topic over time.
@@ -197,7 +221,12 @@ pub(crate) fn coarse(delay: Duration) -> Duration {
 }
 
 /// What has gone through a reader's topics; nothing where some of it is not known.
-pub(super) fn flow(reader: &Reader, of_group: &BTreeMap<String, Vec<Partition>>, readers: i32) -> Option<Flow> {
+pub(super) fn flow(
+    reader: &Reader,
+    of_group: &BTreeMap<String, Vec<Partition>>,
+    readers: i32,
+    unready: i32,
+) -> Option<Flow> {
     let mut flow = Flow {
         produced: 0,
         committed: 0,
@@ -207,11 +236,13 @@ pub(super) fn flow(reader: &Reader, of_group: &BTreeMap<String, Vec<Partition>>,
         hottest: 0.0,
         spread: 0.0,
         readers,
+        unready,
     };
     let mut most = 0;
     let mut lags = vec![];
     for topic in &reader.topics {
-        for partition in of_group.get(topic)? {
+        let partitions = of_group.get(topic).filter(|partitions| !partitions.is_empty())?;
+        for partition in partitions {
             let (end, lag) = (partition.end?, lag::of_partition(partition)?);
             flow.produced += end;
             flow.committed += end - lag;
@@ -287,5 +318,19 @@ mod tests {
             Lag::Known(19_904)
         );
         assert_eq!(readable(|_| [partition(100, 101), partition(9, 9)]), Lag::Known(0));
+    }
+
+    #[test]
+    fn a_patch_that_is_refused_again_is_tried_ever_more_rarely() {
+        let mut refused = None;
+        let pauses: Vec<Duration> = (0..9)
+            .map(|_| {
+                let next = Refused::after(refused);
+                refused = Some(next);
+                next.pause
+            })
+            .collect();
+        assert_eq!(pauses[..3], [READ_INTERVAL, READ_INTERVAL * 2, READ_INTERVAL * 4]);
+        assert_eq!(pauses[8], LONGEST_PAUSE);
     }
 }

@@ -1,5 +1,6 @@
 //! The hour → how many there are to be at least. Pure.
 
+use std::fmt;
 use std::str::FromStr;
 
 use chrono::{DateTime, Timelike, Utc};
@@ -16,6 +17,18 @@ pub struct Schedule {
     end: Cron,
     zone: Tz,
     replicas: i32,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Schedule {
+            start,
+            end,
+            zone,
+            replicas,
+        } = self;
+        write!(f, "at least {replicas} between {start} and {end}, {zone}")
+    }
 }
 
 /// What is wrong with a schedule.

@@ -177,7 +177,7 @@ fn against(kind: Kind, trial: &Trial) -> Round {
             polling: Duration::from_secs(30),
             stabilization,
         };
-        run(trial, &mut Keda::new(settings))
+        run(trial, &mut Keda::at_odds(settings))
     };
     let windows = [STABILIZATION, COOLDOWN];
     let rivals: Vec<Outcome> = windows

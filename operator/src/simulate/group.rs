@@ -140,6 +140,7 @@ impl Group {
             hottest: if all > 0.0 { most / all } else { 0.0 },
             spread: spread(waiting()),
             readers: self.readers(),
+            unready: 0,
         }
     }
 

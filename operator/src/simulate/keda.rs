@@ -26,6 +26,10 @@ const LIMIT_PODS: i32 = 4;
 /// Lets a group go to nothing after this time without lag.
 const COOLDOWN: Duration = Duration::from_secs(300);
 
+/// When the first look is, where looks are not to fall together with what else happens at even times: a load that
+/// changes waits half a period on average.
+const AT_ODDS: Duration = Duration::from_millis(7_125);
+
 /// Settings of a ScaledObject.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Settings {
@@ -47,6 +51,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Keda {
     settings: Settings,
+    first: Duration,
     synced: Option<Duration>,
     polled: Option<Duration>,
     active: Duration,
@@ -55,10 +60,19 @@ pub struct Keda {
 }
 
 impl Keda {
+    /// One that has not looked yet, and does so between the changes of loads and the commits of the model.
+    pub fn at_odds(settings: Settings) -> Keda {
+        Keda {
+            first: AT_ODDS,
+            ..Keda::new(settings)
+        }
+    }
+
     /// One that has not looked yet.
     pub fn new(settings: Settings) -> Keda {
         Keda {
             settings,
+            first: Duration::ZERO,
             synced: None,
             polled: None,
             active: Duration::ZERO,
@@ -98,7 +112,7 @@ impl Keda {
         };
         let stable = self.stabilized(now, present, asked);
         let wanted = self.limited(now, present, stable);
-        let wanted = wanted.clamp(self.settings.min.max(1), self.settings.max);
+        let wanted = wanted.min(self.settings.max).max(self.settings.min.max(1));
         if wanted != present {
             self.changes.push_back((now, wanted - present));
         }
@@ -136,10 +150,14 @@ impl Keda {
 
 impl Scaler for Keda {
     fn interval(&self) -> Duration {
-        Duration::from_secs(1)
+        // The shortest that divides all of its periods, the first one included.
+        Duration::from_millis(125)
     }
 
     fn look(&mut self, group: &Group) -> i32 {
+        if group.now() < self.first {
+            return group.wanted();
+        }
         if let Some(activated) = self.activate(group) {
             return activated;
         }

@@ -7,6 +7,7 @@ use super::keda::{STABILIZATION, Settings};
 use super::scaler::Own;
 use super::trial::Trial;
 use crate::scale::decide::Policy;
+use crate::scale::summary::{self, partitions};
 use crate::scale::target::policy;
 use crate::validate::{Consumer, Pipeline};
 
@@ -29,6 +30,9 @@ pub enum SimulateError {
     /// Its replicas are left alone.
     #[error("the replicas of consumer {0:?} are left alone (scaling.type: Fixed): there is no policy to simulate")]
     NotScaled(String),
+    /// It has no pods.
+    #[error("consumer {0:?} is switched off (replicas: {{min: 0, max: 0}}): there is nothing to simulate")]
+    SwitchedOff(String),
 }
 
 /// What a reader is like where the spec does not say.
@@ -52,6 +56,9 @@ pub fn of_consumer(
 ) -> Result<(Trial, Own, Settings), SimulateError> {
     let consumer = find(pipeline, name)?;
     let bounds = consumer.component.bounds;
+    if bounds.is_off() {
+        return Err(SimulateError::SwitchedOff(name.to_owned()));
+    }
     let partitions = partitions(pipeline, consumer);
     let policy = policy_of(pipeline, name)?;
     let mut behaviour = Behaviour::even(usize::try_from(partitions).unwrap_or(1), assumed.pod_rate);
@@ -75,6 +82,11 @@ pub fn of_consumer(
     Ok((trial, Own::new(policy), keda))
 }
 
+/// How a reader of `pipeline` is scaled, in a line.
+pub fn summary_of(pipeline: &Pipeline, name: &str) -> Result<String, SimulateError> {
+    Ok(summary::of_consumer(pipeline, find(pipeline, name)?))
+}
+
 /// The policy of a reader of `pipeline`, where its topics have the partitions of the spec.
 pub fn policy_of(pipeline: &Pipeline, name: &str) -> Result<Policy, SimulateError> {
     let consumer = find(pipeline, name)?;
@@ -84,13 +96,6 @@ pub fn policy_of(pipeline: &Pipeline, name: &str) -> Result<Policy, SimulateErro
         partitions(pipeline, consumer),
     );
     policy.ok_or_else(|| SimulateError::NotScaled(name.to_owned()))
-}
-
-/// Partitions of its largest topic.
-fn partitions(pipeline: &Pipeline, consumer: &Consumer) -> i32 {
-    let topics = pipeline.topics.iter();
-    let read = topics.filter(|topic| consumer.topics.contains(&topic.name));
-    read.map(|topic| topic.partitions).max().unwrap_or(1).max(1)
 }
 
 fn find<'a>(pipeline: &'a Pipeline, name: &str) -> Result<&'a Consumer, SimulateError> {

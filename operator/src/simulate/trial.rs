@@ -59,6 +59,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The most records that waited, once a second.
+    pub fn most_waiting(&self) -> f64 {
+        self.samples.iter().map(|sample| sample.lag).fold(0.0, f64::max)
+    }
+
     /// How often a change went the other way than the one before it.
     pub fn reversals(&self) -> usize {
         self.reversals_since(Duration::ZERO)
@@ -191,6 +196,38 @@ mod tests {
         let keda = run(&step(), &mut Keda::new(keda));
         assert!(own.behind < keda.behind, "{:?} and {:?}", own.behind, keda.behind);
         assert!(keda.changes[0].at > first.at);
+    }
+
+    #[test]
+    fn the_rebalance_of_a_rung_that_is_given_up_does_not_bring_it_back() {
+        let load = Load {
+            base: 100.0,
+            shape: Shape::Spike {
+                at: Duration::from_secs(120),
+                length: Duration::from_secs(60),
+                factor: 20.0,
+            },
+            noise: 0.1,
+            length: Duration::from_secs(3 * 3_600),
+        };
+        for rebalance in [1, 3, 6] {
+            let mut behaviour = Behaviour::even(16, 200.0);
+            behaviour.rebalance = Duration::from_secs(rebalance);
+            let trial = Trial {
+                behaviour,
+                replicas: 4,
+                seconds: load.seconds(1),
+                behind_after: 1.0,
+            };
+            let scaling = Scaling::Ladder {
+                thresholds: vec![100, 500, 1000],
+                cooldown: Duration::from_secs(300),
+                commit_interval: Duration::from_millis(500),
+            };
+            let mut own = Own::new(policy(&scaling, Bounds { min: 4, max: 16 }, 16).unwrap());
+            let outcome = run(&trial, &mut own);
+            assert_eq!(outcome.reversals(), 1, "{rebalance} s: {:?}", outcome.changes);
+        }
     }
 
     #[test]

@@ -5,8 +5,8 @@ use crate::api::status::{ComponentStatus, DecisionStatus, SyncPipelineStatus};
 use crate::kafka::topics::ObservedTopics;
 use crate::ladder;
 use crate::plan::naming;
+use crate::scale::climb::without_gain;
 use crate::scale::decide::Reason;
-use crate::scale::rates::capacity;
 use crate::scale::reader::coarse;
 use crate::scale::seen::Seen;
 use crate::validate::{Component, Consumer, Pipeline, Scaling};
@@ -153,16 +153,6 @@ fn largest(topics: Option<&ObservedTopics>, consumer: &Consumer) -> i32 {
     read.map(|topic| topic.partitions).max().unwrap_or(0)
 }
 
-/// Rungs with which so many partitions are read no faster than with the one below.
-fn without_gain(rungs: &[i32], partitions: i32) -> Vec<i32> {
-    let faster = |pair: &[i32]| capacity(partitions, pair[1]) > capacity(partitions, pair[0]);
-    let pairs = rungs.windows(2).filter(|pair| pair[0] < pair[1]);
-    match partitions {
-        0 => vec![],
-        _ => pairs.filter(|pair| !faster(pair)).map(|pair| pair[1]).collect(),
-    }
-}
-
 /// What a pod writes in a minute. One that is nearly what the status says already stays: it would be a write each time.
 fn pod_rate(lag: Option<&Seen>, before: Option<&ComponentStatus>) -> Option<i64> {
     let known = before.and_then(|before| before.pod_rate);
@@ -200,18 +190,5 @@ fn explain(reason: Reason) -> &'static str {
         | Reason::LagLow
         | Reason::BelowMinimum
         | Reason::AboveMaximum => "the replicas are what the lag asks for",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rung_between_two_divisors_of_the_partitions_gains_nothing() {
-        assert_eq!(without_gain(&[4, 8, 12, 16], 16), [12]);
-        assert_eq!(without_gain(&[3, 5, 7, 10], 20), Vec::<i32>::new());
-        assert_eq!(without_gain(&[1, 1, 2, 2], 1), [2]);
-        assert_eq!(without_gain(&[4, 8], 0), Vec::<i32>::new());
     }
 }

@@ -2,6 +2,9 @@
 
 use super::line::Line;
 
+/// The longest trace, in seconds: a little more than a month.
+const LONGEST: f64 = 32.0 * 24.0 * 3_600.0;
+
 /// Records that arrived in each second of the trace, evenly between two looks at which it was known.
 pub fn seconds(lines: &[Line]) -> Vec<f64> {
     let looks = lines.iter().filter_map(|line| match line {
@@ -9,13 +12,20 @@ pub fn seconds(lines: &[Line]) -> Vec<f64> {
         Line::Policy(_) => None,
     });
     let looks: Vec<_> = looks.collect();
-    let Some((begin, _)) = looks.first() else { return vec![] };
+    let Some((begin, _)) = looks.first().copied() else {
+        return vec![];
+    };
     let since = |time: chrono::DateTime<chrono::Utc>| (time - begin).as_seconds_f64().max(0.0);
     let mut seconds = vec![];
+    // Longer is no trace of ours, and memory for each second of it would be taken.
+    let looks: Vec<_> = looks
+        .into_iter()
+        .take_while(|(time, _)| since(*time) <= LONGEST)
+        .collect();
     for pair in looks.windows(2) {
         let ((from, before), (to, after)) = (pair[0], pair[1]);
         // A topic that was made anew begins again.
-        let arrived = (after - before).max(0) as f64;
+        let arrived = after.saturating_sub(before).max(0) as f64;
         spread(&mut seconds, since(from), since(to), arrived);
     }
     seconds
@@ -59,6 +69,7 @@ mod tests {
                 hottest: 0.0,
                 spread: 0.0,
                 readers: 1,
+                unready: 0,
             });
             Line::Look(line)
         };

@@ -13,6 +13,9 @@ use crate::manifest;
 /// The first bytes of a gzip file.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// The largest piece, unpacked, in bytes.
+const LARGEST: u64 = 256 << 20;
+
 /// A file that is no trace.
 #[derive(Debug, thiserror::Error)]
 pub enum TraceError {
@@ -30,6 +33,17 @@ pub enum TraceError {
         /// What is wrong with it.
         problem: String,
     },
+    /// More than any piece of a trace.
+    #[error("it is no trace: unpacked it has more than {} MiB", LARGEST >> 20)]
+    TooLarge,
+    /// Numbers that nobody can have seen.
+    #[error("line {line} is no line of a trace: {problem}")]
+    Absurd {
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
     /// A ConfigMap of something else.
     #[error("the ConfigMap holds no trace: it has no binaryData")]
     OtherConfigMap,
@@ -39,9 +53,11 @@ pub enum TraceError {
 pub fn lines(content: &[u8]) -> Result<Vec<Line>, TraceError> {
     if content.starts_with(&GZIP) {
         let mut text = String::new();
-        MultiGzDecoder::new(content)
-            .read_to_string(&mut text)
-            .map_err(TraceError::Unreadable)?;
+        let mut decoder = MultiGzDecoder::new(content).take(LARGEST + 1);
+        decoder.read_to_string(&mut text).map_err(TraceError::Unreadable)?;
+        if text.len() as u64 > LARGEST {
+            return Err(TraceError::TooLarge);
+        }
         return of_text(&text);
     }
     let text = std::str::from_utf8(content)
@@ -67,10 +83,15 @@ fn of_text(text: &str) -> Result<Vec<Line>, TraceError> {
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     lines
         .map(|(number, line)| {
-            serde_json::from_str(line).map_err(|error| TraceError::NoTrace {
+            let read: Line = serde_json::from_str(line).map_err(|error| TraceError::NoTrace {
                 line: number + 1,
                 problem: error.to_string(),
-            })
+            })?;
+            let line = number + 1;
+            match read.problem() {
+                Some(problem) => Err(TraceError::Absurd { line, problem }),
+                None => Ok(read),
+            }
         })
         .collect()
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-use crate::scale::decide::{Decision, Observation, Policy};
+use crate::scale::decide::{Decision, Observation, Policy, Rule};
 
 /// A line of a trace, one JSON object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,73 @@ pub enum Line {
     Policy(Box<Rules>),
     /// One look.
     Look(Box<Look>),
+}
+
+/// The most pods, and the largest sum of offsets, that a line may hold: sums of a few of them still fit.
+const MOST_PODS: i32 = 1_000_000;
+const MOST_RECORDS: i64 = 1 << 60;
+/// The longest time, in a line: a hundred years.
+const LONGEST: Duration = Duration::from_secs(100 * 365 * 24 * 3_600);
+
+impl Line {
+    /// What is wrong with numbers that nobody can have seen.
+    pub(super) fn problem(&self) -> Option<&'static str> {
+        match self {
+            Line::Policy(rules) => rules.problem(),
+            Line::Look(look) => look.problem(),
+        }
+    }
+}
+
+impl Rules {
+    fn problem(&self) -> Option<&'static str> {
+        let Policy { rule, bounds, .. } = &self.policy;
+        let times = [
+            self.policy.cooldown,
+            self.policy.commit_interval,
+            self.policy.manual_hold,
+        ];
+        let is_long = times.iter().any(|time| *time > LONGEST);
+        match rule {
+            _ if !(0..=MOST_PODS).contains(&bounds.min) || bounds.max > MOST_PODS || bounds.max < bounds.min => {
+                Some("min and max of the replicas")
+            }
+            _ if is_long => Some("a time of more than a hundred years"),
+            Rule::Climb(climb) if climb.rungs.len() != climb.thresholds.len() + 1 || climb.thresholds.is_empty() => {
+                Some("there must be a threshold, and one rung more than thresholds")
+            }
+            Rule::Drain(drain) if drain.target > LONGEST || drain.target.is_zero() => Some("the target"),
+            _ => None,
+        }
+    }
+}
+
+impl Look {
+    fn problem(&self) -> Option<&'static str> {
+        let Observation {
+            now,
+            replicas,
+            lags,
+            flow,
+            ready,
+            ..
+        } = &self.seen;
+        let pods = [*replicas, *ready];
+        let records = lags.iter().filter_map(|(_, lag)| lag.lower_bound());
+        let mut records: Vec<i64> = records.collect();
+        let mut counts = pods.to_vec();
+        if let Some(flow) = flow {
+            records.extend([flow.produced, flow.committed, flow.expired]);
+            counts.extend([flow.partitions, flow.waiting, flow.readers, flow.unready]);
+        }
+        if counts.iter().any(|count| !(0..=MOST_PODS).contains(count)) {
+            return Some("a number of pods or partitions");
+        }
+        if records.iter().any(|count| !(0..=MOST_RECORDS).contains(count)) {
+            return Some("a number of records");
+        }
+        (*now > LONGEST).then_some("a time of more than a hundred years")
+    }
 }
 
 /// By what is decided.

@@ -225,6 +225,7 @@ fn a_rung_is_kept_while_more_arrives_than_the_lower_one_could_write() {
             hottest: 0.0,
             spread: 0.0,
             readers: 8,
+            unready: 0,
         });
         last = Some(decide(&policy, &seen, &mut memory));
     }
@@ -338,4 +339,81 @@ proptest! {
         }
         prop_assert!(directions.windows(2).all(|pair| pair[0] == pair[1]), "{:?}", directions);
     }
+}
+
+/// A look at a time at which so much has been produced and committed, evenly over 16 partitions.
+fn flowing(millis: u64, replicas: i32, produced: i64, committed: i64) -> Observation {
+    let lag = produced - committed;
+    Observation {
+        now: Duration::from_millis(millis),
+        flow: Some(Flow {
+            produced,
+            committed,
+            expired: 0,
+            partitions: 16,
+            waiting: if lag > 0 { 16 } else { 0 },
+            hottest: 1.0 / 16.0,
+            spread: if lag > 0 { 16.0 } else { 0.0 },
+            readers: replicas,
+            unready: 0,
+        }),
+        ..seen(0, replicas, Lag::Known(lag))
+    }
+}
+
+#[test]
+fn what_a_rebalance_has_left_behind_brings_no_rung_back() {
+    let policy = sms();
+    let mut memory = Memory::with_pod_rate(Some(200.0));
+    // 100 a second, which four pods write eight times over.
+    for quarter in 0..120_i64 {
+        let decision = decide(
+            &policy,
+            &flowing(250 * quarter as u64, 4, 25 * quarter, 25 * quarter),
+            &mut memory,
+        );
+        assert_eq!(decision.wanted, 4);
+    }
+    let mut committed = 25 * 120;
+    let mut looks = |from: i64, quarters: i64, rebalancing: bool, written: i64, more: i64| {
+        let look = |quarter: i64| {
+            let produced = 25 * quarter;
+            committed = (committed + written).min(produced);
+            let mut seen = flowing(250 * quarter as u64, 4, produced + more, committed);
+            seen.rebalancing = rebalancing.then(|| Duration::from_millis(250 * (quarter - from) as u64));
+            decide(&policy, &seen, &mut memory)
+        };
+        (from..from + quarters).map(look).map(|made| made.wanted).max()
+    };
+    assert_eq!(
+        looks(120, 24, true, 0, 0),
+        Some(4),
+        "600 wait after six seconds without a reader"
+    );
+    assert_eq!(looks(144, 8, false, 200, 0), Some(4), "they are being written");
+    assert_eq!(
+        looks(152, 2, false, 0, 5_000),
+        Some(16),
+        "more than that is another matter"
+    );
+}
+
+#[test]
+fn a_rate_from_a_bad_time_is_tried_out_when_nothing_has_waited_for_six_cooldowns() {
+    let policy = sms();
+    let mut memory = Memory::with_pod_rate(Some(1.7));
+    let mut changed = None;
+    for quarter in 0..4 * 2_000_i64 {
+        let produced = 5 * quarter;
+        let decision = decide(
+            &policy,
+            &flowing(250 * quarter as u64, 12, produced, produced),
+            &mut memory,
+        );
+        if decision.wanted != 12 {
+            changed = Some((quarter / 4, decision.wanted, decision.reason));
+            break;
+        }
+    }
+    assert_eq!(changed, Some((1_800, 8, Reason::Probe)));
 }

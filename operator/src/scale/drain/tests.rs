@@ -55,6 +55,7 @@ impl Reader {
                 hottest: 1.0 / f64::from(MAX),
                 spread: f64::from(MAX),
                 readers: ready,
+                unready: 0,
             }),
             ready,
             rebalancing: None,
@@ -238,4 +239,31 @@ proptest! {
         };
         prop_assert_eq!(play(), play());
     }
+}
+
+#[test]
+fn where_nothing_but_a_growing_lag_is_known_there_are_twice_as_many_after_a_while() {
+    let (policy, mut memory) = (policy(1), Memory::default());
+    let mut replicas = 1;
+    let mut changes = vec![];
+    for second in 0..40_u64 {
+        // For half of the time more and more waits, then it stays as it is.
+        let lag = Lag::AtLeast(1_000 + 500 * second.min(25) as i64);
+        let seen = Observation {
+            now: Duration::from_secs(second),
+            replicas,
+            lags: vec![("topic".to_owned(), lag)],
+            flow: None,
+            ready: replicas,
+            rebalancing: None,
+            manual: None,
+            floors: vec![],
+        };
+        let decision = decide(&policy, &seen, &mut memory);
+        if decision.wanted != replicas {
+            changes.push((second, decision.wanted));
+            replicas = decision.wanted;
+        }
+    }
+    assert_eq!(changes, [(10, 2), (20, 4), (30, 8)]);
 }

@@ -138,6 +138,7 @@ fn expected(case: &Case) -> [(&'static str, Variables); 6] {
             ("KAFKA_CONSUMER_GROUP", group),
             ("DI_CONSUMER_BATCH_MAX_RECORDS", "5000"),
             ("DI_CONSUMER_BATCH_LINGER_MS", "200"),
+            ("DI_CONSUMER_PARALLEL_WRITES", "2"),
         ];
         all(&[&everywhere, &kafka, &own, &postgres, &mongodb])
     };
