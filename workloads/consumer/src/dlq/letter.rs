@@ -237,13 +237,13 @@ pub(crate) mod tests {
 
     #[test]
     fn what_does_not_say_what_it_is_is_no_letter() {
-        for missing in 1..HEADERS.len() {
-            if HEADERS[missing].0 == header::INDEX {
-                continue;
-            }
-            let rest = HEADERS.iter().enumerate().filter(|(number, _)| *number != missing);
-            let rest: Vec<_> = rest.map(|(_, header)| *header).collect();
-            assert_eq!(Letter::read(&message(&rest)), None, "without {}", HEADERS[missing].0);
+        let needed = HEADERS
+            .iter()
+            .filter(|(name, _)| name.starts_with("syncpipeline-") && *name != header::INDEX);
+        for (missing, _) in needed {
+            let rest = HEADERS.iter().filter(|(name, _)| name != missing);
+            let rest: Vec<_> = rest.copied().collect();
+            assert_eq!(Letter::read(&message(&rest)), None, "without {missing}");
         }
         assert_eq!(Letter::read(&message(&[])), None);
     }

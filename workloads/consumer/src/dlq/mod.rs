@@ -25,6 +25,7 @@ use std::{
 pub enum Command {
     /// Shows them, a line each, without their content
     List {
+        /// Which of them
         #[command(flatten)]
         filter: Filter,
         /// One JSON object a line
@@ -35,6 +36,7 @@ pub enum Command {
     Show(Place),
     /// Sends their messages to the topics they came from once more; what is stored already stays as it is
     Replay {
+        /// Of which of them
         #[command(flatten)]
         filter: Filter,
         /// Only say what would be sent
