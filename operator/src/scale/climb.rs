@@ -16,7 +16,9 @@ const UNHURRIED: f64 = 0.8;
 /// Cooldowns without any lag after which a rung is given up although more arrives than it seems to be able to write,
 /// where nothing has shown for all that time what a pod writes.
 const PROBED_AFTER: u32 = 6;
-const LEAST_PROBED: Duration = Duration::from_secs(300);
+const LEAST_PROBED: Duration = Duration::from_secs(3_600);
+/// A rate that differs by less than this part from the one that was tried out before is not tried out again.
+const ANOTHER: f64 = 0.25;
 /// A rebalance leaves behind what arrives while nobody reads. So many times as much, and as long to write it off, is still
 /// taken for that.
 const LEFT: f64 = 2.0;
@@ -138,6 +140,16 @@ pub(super) fn ask(climb: &Climb, policy: &Policy, seen: &Observation, worst: &Wo
     step_down(climb, policy, seen, worst, memory)
 }
 
+impl Memory {
+    /// Whether what a pod writes is another rate than the one that was tried out before.
+    fn may_try_out(&self) -> bool {
+        match (self.rates.pod_rate(), self.tried_out) {
+            (Some(known), Some(tried)) => (known - tried).abs() > ANOTHER * tried,
+            _ => true,
+        }
+    }
+}
+
 /// Says so where what waits is what a rebalance has left behind, and the present replicas write it off by themselves: a
 /// rung that was just given up must not come back because of the giving up.
 fn left_by_rebalance(policy: &Policy, seen: &Observation, worst: &Worst, memory: &Memory) -> Option<String> {
@@ -195,11 +207,13 @@ fn step_down(climb: &Climb, policy: &Policy, seen: &Observation, worst: &Worst, 
         // What a pod writes may be known from a bad time.
         let quiet_for = seen.now.saturating_sub(quiet_since);
         let is_old = quiet_for >= (policy.cooldown * PROBED_AFTER).max(LEAST_PROBED)
-            && !memory.rates.has_learned_since(quiet_since);
+            && !memory.rates.has_learned_since(quiet_since)
+            && memory.may_try_out();
         if !is_old {
             return Ask::new(seen.replicas, Reason::NotLowYet, format!("{lag}; {problem}"));
         }
         memory.quiet_since = Some(seen.now);
+        memory.tried_out = memory.rates.pod_rate();
         let message = format!("{lag}; {problem}, as was seen long ago: whether they do will show");
         return Ask::new(lower, Reason::Probe, message);
     }

@@ -89,6 +89,8 @@ pub struct Memory {
     pub(super) low_since: Option<Duration>,
     /// Since when the lag alone has been low enough for it.
     pub(super) quiet_since: Option<Duration>,
+    /// What a pod seemed to write when fewer of them were tried out last.
+    pub(super) tried_out: Option<f64>,
     /// What arrives and what pods write.
     pub(super) rates: Rates,
     /// What [`drain`] remembers.
