@@ -21,6 +21,6 @@ pub mod record;
 pub mod source;
 
 pub use identity::{DeliveryId, Receipt, RecordId};
-pub use message::{Envelope, SyncRequest, SyncResponse};
+pub use message::{Envelope, RecordResult, SyncRequest, SyncResponse};
 pub use record::{FieldError, Record};
 pub use source::Source;

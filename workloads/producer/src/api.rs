@@ -1,20 +1,15 @@
 //! The routes, and what becomes of an upload from request to answer.
 
 use crate::{
-    intake::Intake,
-    kafka::{MessageLog, WriteError, Written},
-    metrics::ProducerMetrics,
-    openapi,
-    refusal::Refusal,
-    topics::Topics,
-    upload::Upload,
+    answer::Answer, intake::Intake, kafka::MessageLog, metrics::ProducerMetrics, openapi, refusal::Refusal,
+    topics::Topics, upload::Upload,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
     web::{self, Data, Path, Payload, ServiceConfig},
 };
 use chrono::Utc;
-use contract::{Receipt, RecordId, Source, SyncResponse};
+use contract::Source;
 use std::{sync::Arc, time::Instant};
 
 /// What every request needs.
@@ -51,9 +46,10 @@ pub fn routes(producer: Data<Producer>) -> impl FnOnce(&mut ServiceConfig) {
 
 /// Takes an upload.
 ///
-/// Takes 1 to 1,000 records of one source, of one user and device, and answers once Kafka has acknowledged all of
-/// them. An upload is taken as a whole or refused. After a 503 the records may or may not be stored: retry with the
-/// same record ids (or, where records have none, the same records), and each is stored once.
+/// Takes 1 to 1,000 records of one source, of one user and device, and answers for each of them, in the order of the
+/// request: `stored` once Kafka has acknowledged it, `invalid` with the field that is wrong, or `retry` where it may
+/// or may not be stored. Send the upload again after a `retry`, with the same record ids (or, where records have none,
+/// the same records), and each is stored once.
 #[utoipa::path(
     post,
     path = "/v1/sync/{source}",
@@ -62,13 +58,15 @@ pub fn routes(producer: Data<Producer>) -> impl FnOnce(&mut ServiceConfig) {
     params(("source" = openapi::SourceName, Path, description = "Kind of the records")),
     request_body(content = openapi::SyncRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "Stored in Kafka", body = openapi::SyncResponse),
-        (status = 400, description = "Malformed JSON, or a field is wrong; `field` names it", body = openapi::ErrorResponse),
+        (status = 200, description = "Every record is stored in Kafka", body = openapi::SyncResponse),
+        (status = 207, description = "Some records are stored, others are invalid or to be retried", body = openapi::SyncResponse,
+            headers(("Retry-After" = u32, description = "Seconds to wait before the retry, where a record wants one"))),
+        (status = 400, description = "Every record is invalid; or malformed JSON, or a field of the upload itself is wrong, and `error.field` names it", body = openapi::BadRequest),
         (status = 404, description = "Unknown source, or not enabled in the pipeline's region", body = openapi::ErrorResponse),
         (status = 408, description = "The body did not arrive in time", body = openapi::ErrorResponse),
         (status = 413, description = "The body is longer than 1 MiB, or its message is too large for Kafka", body = openapi::ErrorResponse),
         (status = 415, description = "Not application/json, or compressed", body = openapi::ErrorResponse),
-        (status = 503, description = "The records may or may not be stored; retrying with the same ids is safe", body = openapi::ErrorResponse,
+        (status = 503, description = "No record is acknowledged; retrying with the same ids is safe", body = openapi::Unavailable,
             headers(("Retry-After" = u32, description = "Seconds to wait before the retry"))),
     ),
 )]
@@ -86,10 +84,7 @@ pub async fn sync(
     let upload = producer.read(source, &request, payload).await.inspect_err(|refusal| {
         producer.metrics.refused(source.name(), refusal.code(), 1);
     })?;
-    producer
-        .store(source, topic, upload)
-        .await
-        .map(|answer| HttpResponse::Ok().json(answer))
+    producer.store(source, topic, upload).await
 }
 
 impl Producer {
@@ -108,63 +103,26 @@ impl Producer {
         Upload::parse(source, &self.tenant, &body.bytes, Utc::now())
     }
 
-    async fn store(&self, source: Source, topic: &str, upload: Upload) -> Result<SyncResponse, Refusal> {
+    async fn store(&self, source: Source, topic: &str, upload: Upload) -> Result<HttpResponse, Refusal> {
         let Upload {
             batch_id,
             user,
             messages,
-            record_ids,
+            records,
         } = upload;
         let started = Instant::now();
-        match self.log.write(topic, &user, messages).await {
-            Ok(written) => {
-                self.metrics
-                    .accepted(source.name(), topic, record_ids.len(), started.elapsed());
-                Ok(SyncResponse {
-                    batch_id,
-                    receipts: receipts(source, topic, &written, record_ids),
-                })
-            }
-            Err(error) => {
-                tracing::debug!(topic, %error, "upload not acknowledged");
-                let refusal = Refusal::from(error);
-                self.metrics.refused(source.name(), refusal.code(), record_ids.len());
-                Err(refusal)
-            }
+        let outcomes = match messages.is_empty() {
+            true => vec![],
+            false => self.log.write(topic, &user, messages).await,
+        };
+        let count = records.len();
+        let answer = Answer::new(source, topic, batch_id, records, &outcomes).inspect_err(|refusal| {
+            self.metrics.refused(source.name(), refusal.code(), count);
+        })?;
+        if let Some(error) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
+            tracing::debug!(topic, %error, "not acknowledged");
         }
-    }
-}
-
-/// A receipt a record. The records of a batched source share their message's position and differ by index.
-fn receipts(source: Source, topic: &str, written: &Written, record_ids: Vec<RecordId>) -> Vec<Receipt> {
-    let place = |number: usize| match source.batched() {
-        true => (0, number as i32),
-        false => (number, 0),
-    };
-    record_ids
-        .into_iter()
-        .enumerate()
-        .map(|(number, record_id)| {
-            let (message, index) = place(number);
-            let position = written.positions[message];
-            Receipt {
-                cluster: written.cluster.to_string(),
-                topic: topic.to_owned(),
-                partition: position.partition,
-                offset: position.offset,
-                index,
-                record_id,
-            }
-        })
-        .collect()
-}
-
-impl From<WriteError> for Refusal {
-    fn from(error: WriteError) -> Refusal {
-        match error {
-            WriteError::QueueFull => Refusal::QueueFull,
-            WriteError::TooLarge => Refusal::MessageTooLarge,
-            WriteError::Unavailable(_) => Refusal::KafkaUnavailable,
-        }
+        self.metrics.answered(source.name(), topic, &answer, started.elapsed());
+        Ok(answer.response())
     }
 }

@@ -57,9 +57,13 @@ pub struct SyncRequest {
     /// The client's id of this upload; the producer makes one where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<Uuid>,
-    /// Records of the route's source.
+    /// Records of the route's source; `record` in its place for a single one.
     #[schema(min_items = 1, max_items = 1000)]
-    pub records: Vec<Record>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<Vec<Record>>,
+    /// A single record, in place of `records`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
 }
 
 /// A record of one of the sources.
@@ -223,17 +227,60 @@ pub enum Timestamp {
     Milliseconds(i64),
 }
 
-/// Sent after Kafka acknowledged every record.
+/// What became of each record.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncResponse {
     /// The upload.
     pub batch_id: Uuid,
-    /// A receipt for each record, in the order of the request.
-    pub receipts: Vec<Receipt>,
+    /// A result for each record, in the order of the request.
+    pub results: Vec<RecordResult>,
 }
 
-/// Where Kafka keeps an accepted record.
+/// What became of a record.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum RecordResult {
+    /// Kafka has it.
+    Stored {
+        /// Where.
+        receipt: Receipt,
+    },
+    /// It can never be stored as it is.
+    Invalid {
+        /// Path of the field in the request, for example `records[3].timestamp`.
+        field: String,
+        /// What is wrong and what is wanted.
+        problem: String,
+    },
+    /// Not acknowledged: it may or may not be stored. Sent again as it is, it is stored once.
+    Retry {
+        /// Stable name of the reason, for example `queue_full`.
+        reason: String,
+    },
+}
+
+/// Either a result for each record, all of them invalid, or what is wrong with the upload itself.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum BadRequest {
+    /// Every record is invalid.
+    Records(SyncResponse),
+    /// The upload is refused as a whole.
+    Upload(ErrorResponse),
+}
+
+/// Either a result for each record, none of them stored, or why the upload was not taken at all.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum Unavailable {
+    /// No record is acknowledged.
+    Records(SyncResponse),
+    /// The upload was not taken.
+    Upload(ErrorResponse),
+}
+
+/// Where Kafka keeps a stored record.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Receipt {
@@ -251,7 +298,7 @@ pub struct Receipt {
     pub record_id: Uuid,
 }
 
-/// Any answer other than 200.
+/// An upload that is refused as a whole.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ErrorResponse {
     /// What went wrong.
@@ -303,7 +350,9 @@ mod tests {
             batch_id: Some(Uuid::nil()),
             records: vec![json!({})],
         };
-        assert_eq!(properties("SyncRequest"), keys(&serde_json::to_value(request).unwrap()));
+        let mut fields = keys(&serde_json::to_value(request).unwrap());
+        fields.insert("record".to_owned());
+        assert_eq!(properties("SyncRequest"), fields);
         let receipt = identity::Receipt {
             cluster: String::new(),
             topic: String::new(),
@@ -312,13 +361,31 @@ mod tests {
             index: 0,
             record_id: Uuid::nil(),
         };
+        let results = [
+            contract::RecordResult::Stored { receipt },
+            contract::RecordResult::Invalid {
+                field: String::new(),
+                problem: String::new(),
+            },
+            contract::RecordResult::Retry { reason: String::new() },
+        ];
         let answer = contract::SyncResponse {
             batch_id: Uuid::nil(),
-            receipts: vec![receipt],
+            results: results.into(),
         };
         let answer = serde_json::to_value(answer).unwrap();
         assert_eq!(properties("SyncResponse"), keys(&answer));
-        assert_eq!(properties("Receipt"), keys(&answer["receipts"][0]));
+        assert_eq!(properties("Receipt"), keys(&answer["results"][0]["receipt"]));
+        let described = schema("RecordResult")["oneOf"].clone();
+        for (result, described) in answer["results"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .zip(described.as_array().unwrap())
+        {
+            assert_eq!(keys(&described["properties"]), keys(result));
+            assert_eq!(described["properties"]["status"]["enum"], json!([result["status"]]));
+        }
         assert_eq!(
             schema("SourceName")["enum"],
             json!(Source::ALL.map(Source::name)),

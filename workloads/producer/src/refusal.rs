@@ -1,4 +1,4 @@
-//! Every answer other than 200: its status, its code and its words.
+//! Every answer to an upload that is refused as a whole: its status, its code and its words.
 
 use actix_web::{
     HttpResponse, ResponseError,
@@ -6,10 +6,6 @@ use actix_web::{
 };
 use contract::{FieldError, Source, source::UnknownSource};
 use serde::Serialize;
-
-/// What a client must know after a 503. A message that timed out may still be in Kafka, and only a retry tells.
-const UNKNOWN_OUTCOME: &str = "the records may or may not be stored; retry with the same record ids, a record that is stored already is not \
-     stored again";
 
 /// Why an upload was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,14 +52,8 @@ pub enum Refusal {
     #[error("{0}")]
     InvalidField(FieldError),
     /// As many bodies are being read as fit into memory.
-    #[error("too many uploads at the same time; {UNKNOWN_OUTCOME}")]
+    #[error("too many uploads at the same time; send this one again a little later")]
     Busy,
-    /// As many messages wait for Kafka as fit into the queue.
-    #[error("the queue to Kafka is full; {UNKNOWN_OUTCOME}")]
-    QueueFull,
-    /// Kafka is away, or did not acknowledge in time.
-    #[error("Kafka has not acknowledged the upload; {UNKNOWN_OUTCOME}")]
-    KafkaUnavailable,
     /// No such route.
     #[error("no such route; uploads go to POST /v1/sync/{{source}}, the API is described at /openapi.json")]
     NoSuchRoute,
@@ -101,8 +91,6 @@ impl Refusal {
             Refusal::MalformedJson(_) => "malformed_json",
             Refusal::InvalidField(_) => "invalid_field",
             Refusal::Busy => "busy",
-            Refusal::QueueFull => "queue_full",
-            Refusal::KafkaUnavailable => "kafka_unavailable",
             Refusal::NoSuchRoute => "no_such_route",
             Refusal::Method => "method_not_allowed",
         }
@@ -111,8 +99,7 @@ impl Refusal {
     /// Seconds after which a retry is worth while.
     fn retry_after(&self) -> Option<u32> {
         match self {
-            Refusal::Busy | Refusal::QueueFull => Some(1),
-            Refusal::KafkaUnavailable => Some(5),
+            Refusal::Busy => Some(1),
             _ => None,
         }
     }
@@ -133,7 +120,7 @@ impl ResponseError for Refusal {
             Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
             Refusal::BodyBroken | Refusal::MalformedJson(_) | Refusal::InvalidField(_) => StatusCode::BAD_REQUEST,
-            Refusal::Busy | Refusal::QueueFull | Refusal::KafkaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
     }

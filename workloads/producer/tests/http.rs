@@ -8,12 +8,12 @@ use actix_web::{
     test,
     web::Data,
 };
-use contract::{Envelope, Source, SyncResponse, identity::record_id, message::MAX_BODY};
+use contract::{Envelope, Receipt, Source, SyncResponse, identity::record_id, message::MAX_BODY};
 use futures::{FutureExt, future::BoxFuture};
 use producer::{
     api::{Producer, routes},
     intake::Intake,
-    kafka::{MessageLog, Position, WriteError, Written},
+    kafka::{MessageLog, Outcome, Position, WriteError},
     metrics::ProducerMetrics,
     openapi,
     topics::Topics,
@@ -24,31 +24,30 @@ use std::{
     time::Duration,
 };
 
-/// Keeps what is written and answers with `outcome`; each message gets the next offset of partition 3.
+/// Keeps what is written and answers as the test says; each message gets the next offset of partition 3.
 struct Scripted {
-    outcome: Result<(), WriteError>,
+    /// What becomes of the messages of a write; of those past its end what becomes of the last.
+    outcomes: Vec<Result<(), WriteError>>,
     written: Mutex<Vec<(String, String, Vec<u8>)>>,
 }
 
 impl MessageLog for Scripted {
-    fn write<'a>(
-        &'a self,
-        topic: &'a str,
-        key: &'a str,
-        messages: Vec<Vec<u8>>,
-    ) -> BoxFuture<'a, Result<Written, WriteError>> {
-        let positions = (0..messages.len() as i64)
-            .map(|offset| Position { partition: 3, offset })
+    fn write<'a>(&'a self, topic: &'a str, key: &'a str, messages: Vec<Vec<u8>>) -> BoxFuture<'a, Vec<Outcome>> {
+        let last = self.outcomes.last().unwrap();
+        let outcomes = (0..messages.len())
+            .map(|number| {
+                self.outcomes.get(number).unwrap_or(last).clone().map(|()| Position {
+                    cluster: "cluster-1".into(),
+                    partition: 3,
+                    offset: number as i64,
+                })
+            })
             .collect();
         let messages = messages
             .into_iter()
             .map(|message| (topic.to_owned(), key.to_owned(), message));
         self.written.lock().unwrap().extend(messages);
-        let outcome = self.outcome.clone().map(|()| Written {
-            cluster: "cluster-1".into(),
-            positions,
-        });
-        async move { outcome }.boxed()
+        async move { outcomes }.boxed()
     }
 }
 
@@ -58,10 +57,15 @@ struct Api {
 }
 
 impl Api {
-    fn new(outcome: Result<(), WriteError>) -> Api {
+    /// Over a Kafka that acknowledges everything.
+    fn new() -> Api {
+        Api::over([Ok(())])
+    }
+
+    fn over(outcomes: impl Into<Vec<Result<(), WriteError>>>) -> Api {
         Api {
             log: Arc::new(Scripted {
-                outcome,
+                outcomes: outcomes.into(),
                 written: Mutex::default(),
             }),
             intake: Intake::default(),
@@ -111,6 +115,15 @@ impl Answer {
     fn code(&self) -> &str {
         self.body["error"]["code"].as_str().unwrap()
     }
+
+    /// Of each record.
+    fn statuses(&self) -> Vec<&str> {
+        let results = self.body["results"].as_array().unwrap();
+        results
+            .iter()
+            .map(|result| result["status"].as_str().unwrap())
+            .collect()
+    }
 }
 
 fn upload(source: &str) -> test::TestRequest {
@@ -123,27 +136,28 @@ fn sms(id: &str) -> Value {
     json!({"id": id, "timestamp": 0, "sender": "BANK", "body": "debited"})
 }
 
+fn event(id: u32) -> Value {
+    json!({"id": id, "timestamp": 0, "name": "app_open"})
+}
+
 fn body(records: &[Value]) -> String {
     json!({"user": "u-1", "device": "d-1", "records": records}).to_string()
 }
 
 #[actix_web::test]
 async fn an_upload_is_one_message_keyed_by_user_and_a_receipt_for_each_record() {
-    let api = Api::new(Ok(()));
+    let api = Api::new();
     let answer = api.post("sms", body(&[sms("1"), sms("2")])).await;
     assert_eq!(answer.status, StatusCode::OK);
     let answer: SyncResponse = serde_json::from_value(answer.body).unwrap();
-    let receipts: Vec<_> = answer
-        .receipts
-        .iter()
-        .map(|receipt| (receipt.offset, receipt.index))
-        .collect();
-    assert_eq!(receipts, [(0, 0), (0, 1)]);
-    assert_eq!(answer.receipts[1].cluster, "cluster-1");
-    assert_eq!(answer.receipts[1].topic, "sms_batched");
-    assert_eq!(answer.receipts[1].partition, 3);
+    let receipts: Vec<&Receipt> = answer.receipts().collect();
+    let places: Vec<_> = receipts.iter().map(|receipt| (receipt.offset, receipt.index)).collect();
+    assert_eq!(places, [(0, 0), (0, 1)]);
+    assert_eq!(receipts[1].cluster, "cluster-1");
+    assert_eq!(receipts[1].topic, "sms_batched");
+    assert_eq!(receipts[1].partition, 3);
     assert_eq!(
-        answer.receipts[1].record_id,
+        receipts[1].record_id,
         record_id("default", Source::Sms, "u-1", "d-1", &sms("2"))
     );
 
@@ -159,13 +173,11 @@ async fn an_upload_is_one_message_keyed_by_user_and_a_receipt_for_each_record() 
 
 #[actix_web::test]
 async fn events_are_a_message_each() {
-    let api = Api::new(Ok(()));
-    let event = |id: u32| json!({"id": id, "timestamp": 0, "name": "app_open"});
+    let api = Api::new();
     let answer = api.post("events", body(&[event(1), event(2)])).await;
     let answer: SyncResponse = serde_json::from_value(answer.body).unwrap();
     let receipts: Vec<_> = answer
-        .receipts
-        .iter()
+        .receipts()
         .map(|receipt| (receipt.offset, receipt.index))
         .collect();
     assert_eq!(receipts, [(0, 0), (1, 0)]);
@@ -174,18 +186,67 @@ async fn events_are_a_message_each() {
 }
 
 #[actix_web::test]
-async fn a_bad_body_is_400_and_names_the_field() {
-    let api = Api::new(Ok(()));
-    let mut records = vec![sms("1"); 4];
-    records[3]["timestamp"] = json!("yesterday");
-    let answer = api.post("sms", body(&records)).await;
+async fn a_single_record_needs_no_array() {
+    let api = Api::new();
+    let body = json!({"user": "u-1", "device": "d-1", "record": sms("1")});
+    let answer = api.post("sms", body.to_string()).await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.statuses(), ["stored"]);
+    assert_eq!(Envelope::decode(&api.messages()[0].2).unwrap().records, [sms("1")]);
+}
+
+#[actix_web::test]
+async fn a_bad_record_does_not_keep_the_good_ones_back() {
+    let api = Api::new();
+    let mut bad = sms("2");
+    bad["timestamp"] = json!("yesterday");
+    let answer = api.post("sms", body(&[sms("1"), bad, sms("3")])).await;
+    assert_eq!(answer.status, StatusCode::MULTI_STATUS);
+    assert_eq!(answer.retry_after, None);
+    assert_eq!(answer.statuses(), ["stored", "invalid", "stored"]);
+    assert_eq!(
+        answer.body["results"][1],
+        json!({
+            "status": "invalid",
+            "field": "records[1].timestamp",
+            "problem": "must be RFC 3339 text or milliseconds since 1970, between 1970 and 9999",
+        })
+    );
+    // The place in the message, by which dead letters name it, and not the one in the request.
+    assert_eq!(answer.body["results"][2]["receipt"]["index"], 1);
+    assert_eq!(
+        Envelope::decode(&api.messages()[0].2).unwrap().records,
+        [sms("1"), sms("3")]
+    );
+}
+
+#[actix_web::test]
+async fn an_upload_of_bad_records_only_is_400_and_lists_each() {
+    let api = Api::new();
+    let answer = api.post("sms", body(&[json!(7), json!({"timestamp": 0})])).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert_eq!(
+        answer.body["results"],
+        json!([
+            {"status": "invalid", "field": "records[0]", "problem": "a record is a JSON object"},
+            {"status": "invalid", "field": "records[1].sender", "problem": "is missing"},
+        ])
+    );
+    assert!(api.messages().is_empty());
+}
+
+#[actix_web::test]
+async fn what_is_wrong_with_the_upload_itself_is_one_refusal() {
+    let api = Api::new();
+    let unknown = json!({"user": "u", "device": "d", "records": [sms("1")], "extra": 1});
+    let answer = api.post("sms", unknown.to_string()).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert_eq!(
         answer.body,
         json!({"error": {
             "code": "invalid_field",
-            "message": "records[3].timestamp: must be RFC 3339 text or milliseconds since 1970, between 1970 and 9999",
-            "field": "records[3].timestamp",
+            "message": "extra: is not known; the fields are user, device, batchId, and records or record",
+            "field": "extra",
         }})
     );
     let answer = api.post("sms", "{").await;
@@ -198,7 +259,7 @@ async fn a_bad_body_is_400_and_names_the_field() {
 
 #[actix_web::test]
 async fn only_json_in_utf8_and_not_encoded_is_read() {
-    let api = Api::new(Ok(()));
+    let api = Api::new();
     let typed = |content_type: &str| {
         let request = test::TestRequest::post()
             .uri("/v1/sync/sms")
@@ -238,7 +299,7 @@ async fn only_json_in_utf8_and_not_encoded_is_read() {
 
 #[actix_web::test]
 async fn a_long_body_is_413_whether_it_says_so_or_not() {
-    let api = Api::new(Ok(()));
+    let api = Api::new();
     let announced = upload("sms").insert_header((header::CONTENT_LENGTH, MAX_BODY + 1));
     let answer = api.call(announced).await;
     assert_eq!(
@@ -257,7 +318,7 @@ async fn a_long_body_is_413_whether_it_says_so_or_not() {
 
 #[actix_web::test]
 async fn an_unknown_source_is_404_and_one_left_out_names_the_region() {
-    let api = Api::new(Ok(()));
+    let api = Api::new();
     let answer = api.post("location", body(&[sms("1")])).await;
     assert_eq!(
         (answer.status, answer.code()),
@@ -282,41 +343,45 @@ async fn an_unknown_source_is_404_and_one_left_out_names_the_region() {
 }
 
 #[actix_web::test]
-async fn what_kafka_does_not_acknowledge_is_never_200() {
+async fn what_kafka_does_not_acknowledge_is_never_stored() {
     let cases = [
-        (
-            WriteError::QueueFull,
-            StatusCode::SERVICE_UNAVAILABLE,
-            "queue_full",
-            Some("1"),
-        ),
-        (
-            WriteError::Unavailable("x".to_owned()),
-            StatusCode::SERVICE_UNAVAILABLE,
-            "kafka_unavailable",
-            Some("5"),
-        ),
-        (
-            WriteError::TooLarge,
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "message_too_large",
-            None,
-        ),
+        (WriteError::QueueFull, "queue_full", "1"),
+        (WriteError::Unavailable("x".to_owned()), "kafka_unavailable", "5"),
     ];
-    for (error, status, code, retry_after) in cases {
-        let answer = Api::new(Err(error)).post("sms", body(&[sms("1")])).await;
-        assert_eq!((answer.status, answer.code()), (status, code));
-        assert_eq!(answer.retry_after.as_deref(), retry_after);
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            let message = answer.body["error"]["message"].as_str().unwrap();
-            assert!(message.contains("may or may not be stored"), "{message}");
-        }
+    for (error, reason, retry_after) in cases {
+        let api = Api::over([Err(error)]);
+        let answer = api.post("sms", body(&[sms("1"), json!(7)])).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.retry_after.as_deref(), Some(retry_after));
+        assert_eq!(answer.body["results"][0], json!({"status": "retry", "reason": reason}));
+        assert_eq!(answer.statuses(), ["retry", "invalid"]);
     }
+    let answer = Api::over([Err(WriteError::TooLarge)])
+        .post("sms", body(&[sms("1")]))
+        .await;
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::PAYLOAD_TOO_LARGE, "message_too_large")
+    );
+    assert_eq!(answer.retry_after, None);
+}
+
+#[actix_web::test]
+async fn each_event_has_the_outcome_of_its_own_message() {
+    let api = Api::over([Ok(()), Err(WriteError::TooLarge), Err(WriteError::QueueFull)]);
+    let answer = api.post("events", body(&[event(1), event(2), event(3)])).await;
+    assert_eq!(answer.status, StatusCode::MULTI_STATUS);
+    assert_eq!(answer.statuses(), ["stored", "invalid", "retry"]);
+    assert_eq!(answer.retry_after.as_deref(), Some("1"));
+    assert_eq!(
+        answer.body["results"][1],
+        json!({"status": "invalid", "field": "records[1]", "problem": "is too large for Kafka"})
+    );
 }
 
 #[actix_web::test]
 async fn bodies_without_room_are_503_and_room_comes_back() {
-    let mut api = Api::new(Ok(()));
+    let mut api = Api::new();
     api.intake = Intake::new(1, Duration::from_millis(10), Duration::from_secs(1));
     let answer = api
         .call(upload("sms").insert_header((header::CONTENT_LENGTH, 4096)))
@@ -337,7 +402,7 @@ async fn bodies_without_room_are_503_and_room_comes_back() {
 
 #[actix_web::test]
 async fn the_description_is_served() {
-    let api = Api::new(Ok(()));
+    let api = Api::new();
     let answer = api.call(test::TestRequest::get().uri("/openapi.json")).await;
     assert_eq!(answer.body, serde_json::to_value(openapi::document()).unwrap());
     let codes: Vec<&String> = answer.body["paths"]["/v1/sync/{source}"]["post"]["responses"]
@@ -345,5 +410,5 @@ async fn the_description_is_served() {
         .unwrap()
         .keys()
         .collect();
-    assert_eq!(codes, ["200", "400", "404", "408", "413", "415", "503"]);
+    assert_eq!(codes, ["200", "207", "400", "404", "408", "413", "415", "503"]);
 }
