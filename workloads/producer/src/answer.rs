@@ -134,8 +134,8 @@ mod tests {
         let away = || Err(WriteError::Unavailable("x".to_owned()));
         let full = || Err(WriteError::QueueFull);
         let large = || Err(WriteError::TooLarge);
-        let cases: [(&[Option<usize>], Vec<Outcome>, u16, Option<u32>); 8] = [
-            (&[Some(0), Some(1)], vec![stored(0), stored(1)], 200, None),
+        let cases = [
+            (&[Some(0), Some(1)][..], vec![stored(0), stored(1)], 200, None),
             (&[None, None], vec![], 400, None),
             (&[None, Some(0)], vec![stored(0)], 207, None),
             (&[Some(0), Some(1)], vec![stored(0), full()], 207, Some(1)),

@@ -1,8 +1,14 @@
 //! The routes, and what becomes of an upload from request to answer.
 
 use crate::{
-    answer::Answer, intake::Intake, kafka::MessageLog, metrics::ProducerMetrics, openapi, refusal::Refusal,
-    topics::Topics, upload::Upload,
+    answer::Answer,
+    intake::{Intake, Room},
+    kafka::MessageLog,
+    metrics::ProducerMetrics,
+    openapi,
+    refusal::Refusal,
+    topics::Topics,
+    upload::Upload,
 };
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -64,8 +70,8 @@ pub fn routes(producer: Data<Producer>) -> impl FnOnce(&mut ServiceConfig) {
         (status = 400, description = "Every record is invalid; or malformed JSON, or a field of the upload itself is wrong, and `error.field` names it", body = openapi::BadRequest),
         (status = 404, description = "Unknown source, or not enabled in the pipeline's region", body = openapi::ErrorResponse),
         (status = 408, description = "The body did not arrive in time", body = openapi::ErrorResponse),
-        (status = 413, description = "The body is longer than 1 MiB, or its message is too large for Kafka", body = openapi::ErrorResponse),
-        (status = 415, description = "Not application/json, or compressed", body = openapi::ErrorResponse),
+        (status = 413, description = "The body is longer than 1 MiB, packed or unpacked, or its message is too large for Kafka", body = openapi::ErrorResponse),
+        (status = 415, description = "Not application/json, or in another content encoding than gzip and zstd", body = openapi::ErrorResponse),
         (status = 503, description = "No record is acknowledged; retrying with the same ids is safe", body = openapi::Unavailable,
             headers(("Retry-After" = u32, description = "Seconds to wait before the retry"))),
     ),
@@ -81,10 +87,10 @@ pub async fn sync(
         let label = source.parse().map_or("unknown", Source::name);
         producer.metrics.refused(label, refusal.code(), 1);
     })?;
-    let upload = producer.read(source, &request, payload).await.inspect_err(|refusal| {
+    let (upload, room) = producer.read(source, &request, payload).await.inspect_err(|refusal| {
         producer.metrics.refused(source.name(), refusal.code(), 1);
     })?;
-    producer.store(source, topic, upload).await
+    producer.store(source, topic, upload, room).await
 }
 
 impl Producer {
@@ -97,19 +103,25 @@ impl Producer {
         Ok((source, topic))
     }
 
-    /// The body's room is given back on return: what waits for Kafka is counted by the queue to Kafka.
-    async fn read(&self, source: Source, request: &HttpRequest, payload: Payload) -> Result<Upload, Refusal> {
+    /// The upload, and the room of its messages.
+    async fn read(&self, source: Source, request: &HttpRequest, payload: Payload) -> Result<(Upload, Room), Refusal> {
         let body = self.intake.read(request, payload).await?;
-        Upload::parse(source, &self.tenant, &body.bytes, Utc::now())
+        let upload = Upload::parse(source, &self.tenant, &body.bytes, Utc::now())?;
+        let room = self
+            .intake
+            .room_for_messages(upload.messages.iter().map(Vec::len).sum())?;
+        Ok((upload, room))
     }
 
-    async fn store(&self, source: Source, topic: &str, upload: Upload) -> Result<HttpResponse, Refusal> {
+    async fn store(&self, source: Source, topic: &str, upload: Upload, room: Room) -> Result<HttpResponse, Refusal> {
         let Upload {
             batch_id,
             user,
             messages,
             records,
         } = upload;
+        // What waits for Kafka is counted by the queue to Kafka.
+        drop(room);
         let started = Instant::now();
         let outcomes = match messages.is_empty() {
             true => vec![],

@@ -5,7 +5,7 @@
 //!
 //! - [`api`]: the route, and what becomes of an upload from request to answer
 //! - [`topics`]: which sources this pod takes, and where they go
-//! - [`intake`]: media type, size and memory are checked before a body is read
+//! - [`intake`]: media type, size and memory are checked before a body is read; [`encoding`]: it is unpacked
 //! - [`upload`]: a body becomes validated messages, and errors that name the field
 //! - [`kafka`]: messages are written and acknowledged, or the caller is told that nobody knows
 //! - [`answer`]: a result for each record, and the status that follows; [`refusal`]: the answer to an upload that is
@@ -16,6 +16,7 @@
 
 pub mod answer;
 pub mod api;
+pub mod encoding;
 pub mod intake;
 pub mod kafka;
 pub mod metrics;

@@ -24,11 +24,19 @@ pub enum Refusal {
     /// Not JSON in UTF-8.
     #[error("the content type must be application/json, in UTF-8")]
     MediaType,
-    /// A compressed body.
-    #[error("the body must not be encoded; send it without content-encoding")]
+    /// A body in another encoding than those that are known.
+    #[error("the content encoding must be gzip, zstd or none")]
     Encoding,
+    /// A compressed body that cannot be unpacked.
+    #[error("the body is not one whole {encoding} stream")]
+    Packed {
+        /// Its encoding.
+        encoding: &'static str,
+    },
     /// The body is too long.
-    #[error("the body must not be longer than {limit} bytes; send the records in more than one upload")]
+    #[error(
+        "the body must not be longer than {limit} bytes, packed or unpacked; send the records in more than one upload"
+    )]
     BodyTooLarge {
         /// The limit, bytes.
         limit: usize,
@@ -84,6 +92,7 @@ impl Refusal {
             Refusal::SourceNotEnabled { .. } => "source_not_enabled",
             Refusal::MediaType => "unsupported_media_type",
             Refusal::Encoding => "unsupported_encoding",
+            Refusal::Packed { .. } => "malformed_encoding",
             Refusal::BodyTooLarge { .. } => "body_too_large",
             Refusal::MessageTooLarge => "message_too_large",
             Refusal::BodyTooSlow { .. } => "body_too_slow",
@@ -119,7 +128,9 @@ impl ResponseError for Refusal {
             Refusal::MediaType | Refusal::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Refusal::BodyBroken | Refusal::MalformedJson(_) | Refusal::InvalidField(_) => StatusCode::BAD_REQUEST,
+            Refusal::BodyBroken | Refusal::Packed { .. } | Refusal::MalformedJson(_) | Refusal::InvalidField(_) => {
+                StatusCode::BAD_REQUEST
+            }
             Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
@@ -132,6 +143,9 @@ impl ResponseError for Refusal {
         }
         if *self == Refusal::Method {
             answer.insert_header((header::ALLOW, "POST"));
+        }
+        if *self == Refusal::Encoding {
+            answer.insert_header((header::ACCEPT_ENCODING, "gzip, zstd"));
         }
         let error = ErrorBody {
             code: self.code(),

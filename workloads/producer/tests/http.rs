@@ -9,6 +9,7 @@ use actix_web::{
     web::Data,
 };
 use contract::{Envelope, Receipt, Source, SyncResponse, identity::record_id, message::MAX_BODY};
+use flate2::{Compression, write::GzEncoder};
 use futures::{FutureExt, future::BoxFuture};
 use producer::{
     api::{Producer, routes},
@@ -20,6 +21,7 @@ use producer::{
 };
 use serde_json::{Value, json};
 use std::{
+    io::Write,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -144,6 +146,16 @@ fn body(records: &[Value]) -> String {
     json!({"user": "u-1", "device": "d-1", "records": records}).to_string()
 }
 
+fn gzip(plain: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(plain.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(plain: &str) -> Vec<u8> {
+    zstd::encode_all(plain.as_bytes(), 3).unwrap()
+}
+
 #[actix_web::test]
 async fn an_upload_is_one_message_keyed_by_user_and_a_receipt_for_each_record() {
     let api = Api::new();
@@ -258,7 +270,7 @@ async fn what_is_wrong_with_the_upload_itself_is_one_refusal() {
 }
 
 #[actix_web::test]
-async fn only_json_in_utf8_and_not_encoded_is_read() {
+async fn only_json_in_utf8_and_a_known_encoding_is_read() {
     let api = Api::new();
     let typed = |content_type: &str| {
         let request = test::TestRequest::post()
@@ -289,12 +301,42 @@ async fn only_json_in_utf8_and_not_encoded_is_read() {
         .uri("/v1/sync/sms")
         .set_payload(body(&[sms("1")]));
     assert_eq!(api.call(untyped).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
-    let encoded = typed("application/json").insert_header((header::CONTENT_ENCODING, "zstd"));
+    let encoded = typed("application/json").insert_header((header::CONTENT_ENCODING, "br"));
     let answer = api.call(encoded).await;
     assert_eq!(
         (answer.status, answer.code()),
         (StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding")
     );
+}
+
+#[actix_web::test]
+async fn a_packed_body_is_unpacked_within_the_limit() {
+    let api = Api::new();
+    let packed = |encoding: &str, bytes: Vec<u8>| {
+        upload("sms")
+            .insert_header((header::CONTENT_ENCODING, encoding))
+            .insert_header((header::CONTENT_LENGTH, bytes.len()))
+            .set_payload(bytes)
+    };
+    let plain = body(&[sms("1")]);
+    let bomb = " ".repeat(MAX_BODY + 1);
+    for (encoding, pack) in [("gzip", gzip as fn(&str) -> Vec<u8>), ("zstd", zstd)] {
+        let answer = api.call(packed(encoding, pack(&plain))).await;
+        assert_eq!((answer.status, answer.statuses()), (StatusCode::OK, vec!["stored"]));
+        let answer = api.call(packed(encoding, pack(&bomb))).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
+        );
+        let message = answer.body["error"]["message"].as_str().unwrap();
+        assert!(message.contains("1048576 bytes"), "{message}");
+        let answer = api.call(packed(encoding, plain.clone().into_bytes())).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::BAD_REQUEST, "malformed_encoding")
+        );
+    }
+    assert_eq!(api.messages().len(), 2);
 }
 
 #[actix_web::test]
