@@ -317,17 +317,17 @@ mod tests {
         let handle = server.handle();
         actix_web::rt::spawn(server);
 
-        let phases = ["one:500ms@100x3", "answers:0s@0"];
+        let phases = ["one:1s@30x3", "answers:0s@0"];
         let patience = Duration::from_secs(20);
         let tally = run(target.clone(), "sms=1,events=1", &phases, patience).await;
         let progress = tally.progress();
-        assert_eq!(progress.total.sent, 50);
-        assert_eq!(progress.total.accepted, 50);
-        assert_eq!(progress.total.retried, 100);
-        assert_eq!(progress.total.records, 150);
+        assert_eq!(progress.total.sent, 30);
+        assert_eq!(progress.total.accepted, 30);
+        assert_eq!(progress.total.retried, 60);
+        assert_eq!(progress.total.records, 90);
         assert_eq!(progress.withheld, 0);
         assert!(progress.finished);
-        assert_eq!(tally.receipts(0, 1000).len(), 150);
+        assert_eq!(tally.receipts(0, 1000).len(), 90);
         assert!(seen.lock().unwrap().values().all(|(times, _)| *times == 3));
 
         let tally = run(target, "contacts=1,call_logs=1", &["one:500ms@40"], patience).await;
