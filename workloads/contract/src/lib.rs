@@ -8,11 +8,13 @@
 //! - [`record`]: what a record of each source must look like
 //! - [`identity`]: record ids, delivery ids and receipts
 //! - [`header`]: Kafka headers of dead letters
+//! - [`http`]: HTTP headers and the form of API keys
 //! - [`metric`]: metric names
 //! - [`port`]: ports that the workloads listen on
 
 pub mod env;
 pub mod header;
+pub mod http;
 pub mod identity;
 pub mod message;
 pub mod metric;

@@ -1,6 +1,7 @@
 //! From what is known of each record to the answer of its upload.
 
 use crate::{
+    idempotency::Kept,
     kafka::{Outcome, WriteError},
     refusal::Refusal,
     upload::Placed,
@@ -64,6 +65,14 @@ impl Answer {
             (0, _) => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::MULTI_STATUS,
         }
+    }
+
+    /// As it is kept for repeats.
+    pub fn kept(&self) -> Option<Kept> {
+        Some(Kept {
+            status: self.status().as_u16(),
+            body: serde_json::to_vec(&self.body).ok()?.into(),
+        })
     }
 
     /// As HTTP.

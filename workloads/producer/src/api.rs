@@ -1,9 +1,10 @@
 //! The routes, and what becomes of an upload from request to answer.
 
 use crate::{
-    answer::Answer,
+    idempotency::request::{self, Fingerprint, RepeatableRequest},
+    ingest::{Ingest, Job, Reply},
     intake::{Intake, Room},
-    kafka::MessageLog,
+    keys::{Key, Keys},
     metrics::ProducerMetrics,
     openapi,
     refusal::Refusal,
@@ -12,11 +13,12 @@ use crate::{
 };
 use actix_web::{
     HttpRequest, HttpResponse,
+    http::{StatusCode, header::ContentType},
     web::{self, Data, Path, Payload, ServiceConfig},
 };
 use chrono::Utc;
-use contract::Source;
-use std::{sync::Arc, time::Instant};
+use contract::{Source, http::IDEMPOTENT_REPLAY};
+use std::sync::Arc;
 
 /// What every request needs.
 pub struct Producer {
@@ -26,8 +28,10 @@ pub struct Producer {
     pub tenant: String,
     /// Room for bodies.
     pub intake: Intake,
-    /// Kafka.
-    pub log: Arc<dyn MessageLog>,
+    /// Who may upload; everyone where there are none.
+    pub keys: Option<Arc<Keys>>,
+    /// What becomes of an upload that is read.
+    pub ingest: Arc<Ingest>,
     /// Collectors.
     pub metrics: ProducerMetrics,
 }
@@ -61,17 +65,28 @@ pub fn routes(producer: Data<Producer>) -> impl FnOnce(&mut ServiceConfig) {
     path = "/v1/sync/{source}",
     operation_id = "sync",
     tag = "sync",
-    params(("source" = openapi::SourceName, Path, description = "Kind of the records")),
+    security((), ("apiKey" = [])),
+    params(
+        ("source" = openapi::SourceName, Path, description = "Kind of the records"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this upload: sent again with the same key and body, it is answered as the first time. 1 to 255 visible ASCII characters", min_length = 1, max_length = 255),
+    ),
     request_body(content = openapi::SyncRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "Every record is stored in Kafka", body = openapi::SyncResponse),
+        (status = 200, description = "Every record is stored in Kafka", body = openapi::SyncResponse,
+            headers(("Idempotent-Replay" = bool, description = "`true` where this is the kept answer to an earlier request"))),
         (status = 207, description = "Some records are stored, others are invalid or to be retried", body = openapi::SyncResponse,
             headers(("Retry-After" = u32, description = "Seconds to wait before the retry, where a record wants one"))),
         (status = 400, description = "Every record is invalid; or malformed JSON, or a field of the upload itself is wrong, and `error.field` names it", body = openapi::BadRequest),
+        (status = 401, description = "API keys are required, and this request shows no valid one", body = openapi::ErrorResponse),
         (status = 404, description = "Unknown source, or not enabled in the pipeline's region", body = openapi::ErrorResponse),
         (status = 408, description = "The body did not arrive in time", body = openapi::ErrorResponse),
+        (status = 409, description = "A request with the same idempotency key is under way", body = openapi::ErrorResponse,
+            headers(("Retry-After" = u32, description = "Seconds to wait before the retry"))),
         (status = 413, description = "The body is longer than 1 MiB, packed or unpacked, or its message is too large for Kafka", body = openapi::ErrorResponse),
         (status = 415, description = "Not application/json, or in another content encoding than gzip and zstd", body = openapi::ErrorResponse),
+        (status = 422, description = "The idempotency key was used for another request", body = openapi::ErrorResponse),
+        (status = 429, description = "The API key's quota is used up", body = openapi::ErrorResponse,
+            headers(("Retry-After" = u32, description = "Seconds until the next minute of the quota"))),
         (status = 503, description = "No record is acknowledged; retrying with the same ids is safe", body = openapi::Unavailable,
             headers(("Retry-After" = u32, description = "Seconds to wait before the retry"))),
     ),
@@ -87,10 +102,50 @@ pub async fn sync(
         let label = source.parse().map_or("unknown", Source::name);
         producer.metrics.refused(label, refusal.code(), 1);
     })?;
-    let (upload, room) = producer.read(source, &request, payload).await.inspect_err(|refusal| {
-        producer.metrics.refused(source.name(), refusal.code(), 1);
-    })?;
-    producer.store(source, topic, upload, room).await
+    let refused = |refusal: &Refusal| producer.metrics.refused(source.name(), refusal.code(), 1);
+    let key = producer.key(&request).await.inspect_err(refused)?;
+    let called = producer.called(&request).inspect_err(refused)?;
+    let tenant = key.as_ref().and_then(|key| key.tenant.as_deref());
+    let tenant = tenant.unwrap_or(&producer.tenant);
+    let read = producer
+        .read(source, topic, tenant, &request, payload)
+        .await
+        .inspect_err(refused)?;
+    let client = key.as_ref().map(|key| key.client.clone()).unwrap_or_default();
+    let job = Job {
+        source,
+        topic: topic.to_owned(),
+        key,
+        upload: read.upload,
+        room: read.room,
+        repeatable: called.map(|key| RepeatableRequest {
+            client,
+            key,
+            fingerprint: read.fingerprint,
+        }),
+    };
+    producer.ingest.take(job).await.map(response)
+}
+
+fn response(reply: Reply) -> HttpResponse {
+    match reply {
+        Reply::New(answer) => answer.response(),
+        Reply::Repeated(kept) => {
+            // Nothing else than a status was kept.
+            let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);
+            HttpResponse::build(status)
+                .insert_header((IDEMPOTENT_REPLAY, "true"))
+                .insert_header(ContentType::json())
+                .body(kept.body)
+        }
+    }
+}
+
+/// An upload, its memory, and what it is known by.
+struct Read {
+    upload: Upload,
+    room: Room,
+    fingerprint: Fingerprint,
 }
 
 impl Producer {
@@ -103,38 +158,38 @@ impl Producer {
         Ok((source, topic))
     }
 
-    /// The upload, and the room of its messages.
-    async fn read(&self, source: Source, request: &HttpRequest, payload: Payload) -> Result<(Upload, Room), Refusal> {
-        let body = self.intake.read(request, payload).await?;
-        let upload = Upload::parse(source, &self.tenant, &body.bytes, Utc::now())?;
-        let room = self
-            .intake
-            .room_for_messages(upload.messages.iter().map(Vec::len).sum())?;
-        Ok((upload, room))
+    /// Whose request it is, where that is asked. Before its body is read: strangers get no room.
+    async fn key(&self, request: &HttpRequest) -> Result<Option<Arc<Key>>, Refusal> {
+        match &self.keys {
+            Some(keys) => Ok(Some(keys.of_request(request.headers()).await?)),
+            None => Ok(None),
+        }
     }
 
-    async fn store(&self, source: Source, topic: &str, upload: Upload, room: Room) -> Result<HttpResponse, Refusal> {
-        let Upload {
-            batch_id,
-            user,
-            messages,
-            records,
-        } = upload;
-        // What waits for Kafka is counted by the queue to Kafka.
-        drop(room);
-        let started = Instant::now();
-        let outcomes = match messages.is_empty() {
-            true => vec![],
-            false => self.log.write(topic, &user, messages).await,
-        };
-        let count = records.len();
-        let answer = Answer::new(source, topic, batch_id, records, &outcomes).inspect_err(|refusal| {
-            self.metrics.refused(source.name(), refusal.code(), count);
-        })?;
-        if let Some(error) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
-            tracing::debug!(topic, %error, "not acknowledged");
+    /// What the client calls the request, where it may send it again.
+    fn called(&self, request: &HttpRequest) -> Result<Option<String>, Refusal> {
+        let key = request::key(request.headers())?;
+        if key.is_some() && self.ingest.answers.is_none() {
+            return Err(Refusal::NothingKept);
         }
-        self.metrics.answered(source.name(), topic, &answer, started.elapsed());
-        Ok(answer.response())
+        Ok(key)
+    }
+
+    async fn read(
+        &self,
+        source: Source,
+        topic: &str,
+        tenant: &str,
+        request: &HttpRequest,
+        payload: Payload,
+    ) -> Result<Read, Refusal> {
+        let body = self.intake.read(request, payload).await?;
+        let upload = Upload::parse(source, tenant, &body.bytes, Utc::now())?;
+        let bytes = upload.messages.iter().map(Vec::len).sum();
+        Ok(Read {
+            upload,
+            room: self.intake.room_for_messages(bytes)?,
+            fingerprint: Fingerprint::of(source, topic, tenant, &body.bytes),
+        })
     }
 }

@@ -5,22 +5,29 @@
 //!
 //! - [`api`]: the route, and what becomes of an upload from request to answer
 //! - [`topics`]: which sources this pod takes, and where they go
+//! - [`keys`]: whose request it is, where that is asked
 //! - [`intake`]: media type, size and memory are checked before a body is read; [`encoding`]: it is unpacked
 //! - [`upload`]: a body becomes validated messages, and errors that name the field
+//! - [`ingest`]: what follows, to its end: [`idempotency`] (it may be a repeat), [`quota`], and
 //! - [`kafka`]: messages are written and acknowledged, or the caller is told that nobody knows
 //! - [`answer`]: a result for each record, and the status that follows; [`refusal`]: the answer to an upload that is
 //!   refused as a whole
 //!
-//! Around them: [`settings`] (the environment), [`serve`] (start, readiness and graceful shutdown), [`metrics`]
+//! Around them: [`settings`] (the environment), [`database`] (PostgreSQL, for what replicas have to agree on), [`serve`] (start, readiness and graceful shutdown), [`metrics`]
 //! and [`openapi`].
 
 pub mod answer;
 pub mod api;
+pub mod database;
 pub mod encoding;
+pub mod idempotency;
+pub mod ingest;
 pub mod intake;
 pub mod kafka;
+pub mod keys;
 pub mod metrics;
 pub mod openapi;
+pub mod quota;
 pub mod refusal;
 pub mod serve;
 pub mod settings;

@@ -15,6 +15,8 @@ pub struct ProducerMetrics {
     accepted: IntCounterVec,
     refused: IntCounterVec,
     produce: HistogramVec,
+    key_lookups: IntCounterVec,
+    replays: IntCounterVec,
 }
 
 impl ProducerMetrics {
@@ -36,6 +38,16 @@ impl ProducerMetrics {
                 "Time from handing an upload to the Kafka client to its acknowledgement, by topic, seconds.",
                 &["topic"],
                 SECONDS,
+            )?,
+            key_lookups: counter_vec(
+                metric::PRODUCER_KEY_LOOKUPS,
+                "API keys looked up, by outcome.",
+                &["outcome"],
+            )?,
+            replays: counter_vec(
+                metric::PRODUCER_REPLAYS,
+                "Uploads answered as the first time, by source.",
+                &["source"],
             )?,
         })
     }
@@ -59,5 +71,15 @@ impl ProducerMetrics {
     /// An upload of `records` was refused.
     pub fn refused(&self, source: &str, reason: &str, records: usize) {
         self.refused.with_label_values(&[source, reason]).inc_by(records as u64);
+    }
+
+    /// An upload was answered with the kept answer of an earlier one.
+    pub fn replayed(&self, source: &str) {
+        self.replays.with_label_values(&[source]).inc();
+    }
+
+    /// An API key was looked up.
+    pub fn key_lookup(&self, outcome: &str) {
+        self.key_lookups.with_label_values(&[outcome]).inc();
     }
 }

@@ -1,11 +1,18 @@
 //! Every answer to an upload that is refused as a whole: its status, its code and its words.
 
+use crate::{
+    database::{self, Away},
+    idempotency::request::NotAKey,
+    keys::KeyError,
+    quota::QuotaError,
+};
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use contract::{FieldError, Source, source::UnknownSource};
+use contract::{FieldError, Source, http::IDEMPOTENCY_KEY, source::UnknownSource};
 use serde::Serialize;
+use std::num::NonZeroU32;
 
 /// Why an upload was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +69,39 @@ pub enum Refusal {
     /// As many bodies are being read as fit into memory.
     #[error("too many uploads at the same time; send this one again a little later")]
     Busy,
+    /// No API key, or none that is valid.
+    #[error("a valid API key is needed, as `Authorization: Bearer spk_…`")]
+    Unauthorized,
+    /// The idempotency key is none.
+    #[error("{0}")]
+    InvalidIdempotencyKey(NotAKey),
+    /// There is nowhere to keep answers for repeats.
+    #[error("this producer has no PostgreSQL to keep answers in; leave out the header {IDEMPOTENCY_KEY}")]
+    NothingKept,
+    /// Another attempt at the same request is not over.
+    #[error("a request with this {IDEMPOTENCY_KEY} is under way; send this one again a little later")]
+    UnderWay {
+        /// After which it is over.
+        seconds: u32,
+    },
+    /// The idempotency key belongs to another request.
+    #[error("this {IDEMPOTENCY_KEY} was used for another upload; take a new one for each upload")]
+    OtherRequest,
+    /// The minute's records of the API key are used up.
+    #[error("the quota of this API key is used up; the next minute begins in {seconds} s")]
+    QuotaExhausted {
+        /// Until the next minute begins.
+        seconds: u32,
+    },
+    /// No minute has room for the upload.
+    #[error("the quota of this API key is {quota} records a minute; send the records in more than one upload")]
+    QuotaTooSmall {
+        /// Records a minute.
+        quota: NonZeroU32,
+    },
+    /// PostgreSQL is needed for this request, and away.
+    #[error("this cannot be checked at the moment; nothing was stored, send the upload again a little later")]
+    DatabaseAway,
     /// No such route.
     #[error("no such route; uploads go to POST /v1/sync/{{source}}, the API is described at /openapi.json")]
     NoSuchRoute,
@@ -100,6 +140,14 @@ impl Refusal {
             Refusal::MalformedJson(_) => "malformed_json",
             Refusal::InvalidField(_) => "invalid_field",
             Refusal::Busy => "busy",
+            Refusal::Unauthorized => "unauthorized",
+            Refusal::InvalidIdempotencyKey(_) => "invalid_idempotency_key",
+            Refusal::NothingKept => "idempotency_not_available",
+            Refusal::UnderWay { .. } => "request_under_way",
+            Refusal::OtherRequest => "idempotency_key_reused",
+            Refusal::QuotaExhausted { .. } => "quota_exhausted",
+            Refusal::QuotaTooSmall { .. } => "quota_too_small",
+            Refusal::DatabaseAway => "database_unavailable",
             Refusal::NoSuchRoute => "no_such_route",
             Refusal::Method => "method_not_allowed",
         }
@@ -109,6 +157,8 @@ impl Refusal {
     fn retry_after(&self) -> Option<u32> {
         match self {
             Refusal::Busy => Some(1),
+            Refusal::DatabaseAway => Some(database::RETRY_AFTER),
+            Refusal::UnderWay { seconds } | Refusal::QuotaExhausted { seconds } => Some(*seconds),
             _ => None,
         }
     }
@@ -126,12 +176,21 @@ impl ResponseError for Refusal {
         match self {
             Refusal::UnknownSource | Refusal::SourceNotEnabled { .. } | Refusal::NoSuchRoute => StatusCode::NOT_FOUND,
             Refusal::MediaType | Refusal::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Refusal::BodyBroken | Refusal::Packed { .. } | Refusal::MalformedJson(_) | Refusal::InvalidField(_) => {
-                StatusCode::BAD_REQUEST
+            Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge | Refusal::QuotaTooSmall { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
             }
-            Refusal::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
+            Refusal::BodyBroken
+            | Refusal::Packed { .. }
+            | Refusal::MalformedJson(_)
+            | Refusal::InvalidField(_)
+            | Refusal::InvalidIdempotencyKey(_)
+            | Refusal::NothingKept => StatusCode::BAD_REQUEST,
+            Refusal::UnderWay { .. } => StatusCode::CONFLICT,
+            Refusal::OtherRequest => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::QuotaExhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Busy | Refusal::DatabaseAway => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -141,12 +200,12 @@ impl ResponseError for Refusal {
         if let Some(seconds) = self.retry_after() {
             answer.insert_header((header::RETRY_AFTER, seconds));
         }
-        if *self == Refusal::Method {
-            answer.insert_header((header::ALLOW, "POST"));
-        }
-        if *self == Refusal::Encoding {
-            answer.insert_header((header::ACCEPT_ENCODING, "gzip, zstd"));
-        }
+        match self {
+            Refusal::Method => answer.insert_header((header::ALLOW, "POST")),
+            Refusal::Encoding => answer.insert_header((header::ACCEPT_ENCODING, "gzip, zstd")),
+            Refusal::Unauthorized => answer.insert_header((header::WWW_AUTHENTICATE, "Bearer")),
+            _ => &mut answer,
+        };
         let error = ErrorBody {
             code: self.code(),
             message: self.to_string(),
@@ -166,5 +225,38 @@ impl From<UnknownSource> for Refusal {
 impl From<FieldError> for Refusal {
     fn from(error: FieldError) -> Refusal {
         Refusal::InvalidField(error)
+    }
+}
+
+impl From<KeyError> for Refusal {
+    fn from(error: KeyError) -> Refusal {
+        match error {
+            KeyError::Refused => Refusal::Unauthorized,
+            KeyError::Away(away) => away.into(),
+        }
+    }
+}
+
+impl From<QuotaError> for Refusal {
+    fn from(error: QuotaError) -> Refusal {
+        match error {
+            QuotaError::Exhausted { seconds } => Refusal::QuotaExhausted { seconds },
+            QuotaError::TooSmall { quota } => Refusal::QuotaTooSmall { quota },
+            QuotaError::Away(away) => away.into(),
+        }
+    }
+}
+
+impl From<NotAKey> for Refusal {
+    fn from(error: NotAKey) -> Refusal {
+        Refusal::InvalidIdempotencyKey(error)
+    }
+}
+
+impl From<Away> for Refusal {
+    /// The reason is left out: it may name what is none of a client's business.
+    fn from(away: Away) -> Refusal {
+        tracing::debug!(%away, "refused");
+        Refusal::DatabaseAway
     }
 }

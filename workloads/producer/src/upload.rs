@@ -35,6 +35,11 @@ pub struct Placed {
 }
 
 impl Upload {
+    /// How many records are good.
+    pub fn good(&self) -> usize {
+        self.records.iter().flatten().count()
+    }
+
     /// Checks the body and makes the messages. What is wrong with the upload as a whole refuses it; what is wrong with
     /// a record leaves out that record alone.
     pub fn parse(source: Source, tenant: &str, body: &[u8], received_at: DateTime<Utc>) -> Result<Upload, Refusal> {
