@@ -1,8 +1,10 @@
 //! Configuration of the consumer, read once from the environment.
 
 use contract::{Source, env};
-use runtime::env::{Env, EnvError};
-use sqlx::postgres::PgSslMode;
+use runtime::{
+    env::{Env, EnvError},
+    postgres::Server,
+};
 use std::{collections::BTreeSet, fmt, time::Duration};
 
 /// PostgreSQL keeps 63 bytes of a name and cuts off the rest in silence.
@@ -40,27 +42,15 @@ pub struct BatchLimits {
     pub linger: Duration,
 }
 
-/// How to reach PostgreSQL.
+/// How to reach PostgreSQL, and where the records go.
 #[derive(Clone)]
 pub struct PostgresConfig {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
+    /// The server.
+    pub server: Server,
     /// Database of the synced records.
     pub database: String,
     /// Schema of this pipeline.
     pub schema: String,
-    /// User name.
-    pub username: String,
-    /// Password.
-    pub password: String,
-    /// Encryption, by libpq's names of the modes.
-    pub tls_mode: PgSslMode,
-    /// Certificates of the authorities that may sign the server's, in PEM; the public ones when `None`.
-    pub tls_authorities: Option<String>,
-    /// Most connections.
-    pub max_connections: u32,
 }
 
 /// How to reach MongoDB, and what to store there.
@@ -173,15 +163,9 @@ impl PostgresConfig {
             ));
         }
         Ok(PostgresConfig {
-            host: environment.required(env::POSTGRES_HOST)?,
-            port: environment.parsed_or(env::POSTGRES_PORT, 5432)?,
+            server: Server::from_env(environment)?,
             database: environment.required(env::POSTGRES_SYNC_DATABASE)?,
             schema,
-            username: environment.required(env::POSTGRES_USERNAME)?,
-            password: environment.required(env::POSTGRES_PASSWORD)?,
-            tls_mode: environment.parsed_or(env::POSTGRES_TLS_MODE, PgSslMode::Prefer)?,
-            tls_authorities: environment.optional(env::POSTGRES_TLS_CA_PEM),
-            max_connections: positive(environment, env::POSTGRES_MAX_POOL_SIZE, 8)?,
         })
     }
 }
@@ -256,11 +240,7 @@ fn wrong(name: &str, problem: String) -> EnvError {
 /// Where, and never the password.
 impl fmt::Debug for PostgresConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "postgres://{}:{}/{}?schema={}",
-            self.host, self.port, self.database, self.schema
-        )
+        write!(f, "{:?}/{}?schema={}", self.server, self.database, self.schema)
     }
 }
 
@@ -277,6 +257,7 @@ impl fmt::Debug for MongodbConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sqlx::postgres::PgSslMode;
     use std::collections::BTreeMap;
 
     /// A complete environment with some variables changed; an empty value takes the variable out.
@@ -375,7 +356,7 @@ mod tests {
             ("verify-full", PgSslMode::VerifyFull),
             ("disable", PgSslMode::Disable),
         ] {
-            let found = mode(name).unwrap().postgres.tls_mode;
+            let found = mode(name).unwrap().postgres.server.tls_mode;
             assert_eq!(format!("{found:?}"), format!("{expected:?}"), "{name}");
         }
         assert!(mode("always").unwrap_err().to_string().contains(env::POSTGRES_TLS_MODE));

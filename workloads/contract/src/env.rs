@@ -54,6 +54,11 @@ pub const POD_NAME: &str = "DI_POD_NAME";
 /// `dev`, `staging` or `prod`.
 pub const LAUNCH_ENVIRONMENT: &str = "LAUNCH_ENVIRONMENT";
 
+/// `Required` or `Off` (when unset): whether the producer takes uploads with an API key only.
+pub const API_KEYS: &str = "DI_API_KEYS";
+/// Seconds for which the producer repeats its answer to a request with an idempotency key; 86400 when unset.
+pub const IDEMPOTENCY_WINDOW_SECONDS: &str = "DI_IDEMPOTENCY_WINDOW_SECONDS";
+
 /// Most records in one write to the stores.
 pub const BATCH_MAX_RECORDS: &str = "DI_CONSUMER_BATCH_MAX_RECORDS";
 /// Longest wait for a batch to fill, in milliseconds; also the interval between commits of a busy reader.
@@ -143,6 +148,8 @@ pub const ALL: &[&str] = &[
     POD_NAME,
     HTTP_PORT,
     LAUNCH_ENVIRONMENT,
+    API_KEYS,
+    IDEMPOTENCY_WINDOW_SECONDS,
     BATCH_MAX_RECORDS,
     BATCH_LINGER_MS,
     PARALLEL_WRITES,

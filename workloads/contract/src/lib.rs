@@ -8,11 +8,13 @@
 //! - [`record`]: what a record of each source must look like
 //! - [`identity`]: record ids, delivery ids and receipts
 //! - [`header`]: Kafka headers of dead letters
+//! - [`http`]: HTTP headers and the form of API keys
 //! - [`metric`]: metric names
 //! - [`port`]: ports that the workloads listen on
 
 pub mod env;
 pub mod header;
+pub mod http;
 pub mod identity;
 pub mod message;
 pub mod metric;
@@ -21,6 +23,6 @@ pub mod record;
 pub mod source;
 
 pub use identity::{DeliveryId, Receipt, RecordId};
-pub use message::{Envelope, SyncRequest, SyncResponse};
+pub use message::{Envelope, RecordResult, SyncRequest, SyncResponse};
 pub use record::{FieldError, Record};
 pub use source::Source;

@@ -1,6 +1,6 @@
 //! The envelope on the topics, and the HTTP request and answer in front of them.
 
-use crate::{Receipt, Source};
+use crate::{FieldError, Receipt, Source};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -118,7 +118,7 @@ impl Envelope {
     }
 }
 
-/// Body of `POST /v1/sync/{source}`.
+/// Body of `POST /v1/sync/{source}`. A single record may also be sent as `record: {…}` in place of `records: […]`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct SyncRequest {
@@ -133,14 +133,62 @@ pub struct SyncRequest {
     pub records: Vec<Value>,
 }
 
-/// Answer to [`SyncRequest`], sent after Kafka acknowledged every record.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+/// Answer to [`SyncRequest`], sent once it is known of every record what became of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncResponse {
     /// The upload.
     pub batch_id: Uuid,
-    /// A receipt a record, in the order of the request.
-    pub receipts: Vec<Receipt>,
+    /// A result a record, in the order of the request.
+    pub results: Vec<RecordResult>,
+}
+
+/// What became of one record of an upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "status", rename_all = "snake_case")]
+pub enum RecordResult {
+    /// Kafka has it.
+    Stored {
+        /// Where, and under which identity.
+        receipt: Receipt,
+    },
+    /// It can never be stored as it is.
+    Invalid {
+        /// Path of the field in the request, for example `records[3].timestamp`.
+        field: String,
+        /// What is wrong and what is wanted. Never the value itself.
+        problem: String,
+    },
+    /// Not acknowledged: it may or may not be stored. Sent again as it is, it is stored once.
+    Retry {
+        /// Stable name of the reason, for example `queue_full`.
+        reason: String,
+    },
+}
+
+impl SyncResponse {
+    /// The receipts of the records that are stored, in the order of the request.
+    pub fn receipts(&self) -> impl Iterator<Item = &Receipt> {
+        self.results.iter().filter_map(|result| match result {
+            RecordResult::Stored { receipt } => Some(receipt),
+            RecordResult::Invalid { .. } | RecordResult::Retry { .. } => None,
+        })
+    }
+
+    /// Whether a record has to be sent again.
+    pub fn has_retry(&self) -> bool {
+        let retry = |result: &RecordResult| matches!(result, RecordResult::Retry { .. });
+        self.results.iter().any(retry)
+    }
+}
+
+impl From<FieldError> for RecordResult {
+    fn from(error: FieldError) -> RecordResult {
+        RecordResult::Invalid {
+            field: error.field,
+            problem: error.problem,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -188,5 +236,38 @@ mod tests {
             error.to_string(),
             "envelope version 2 is not known here; this release reads version 1"
         );
+    }
+
+    #[test]
+    fn a_result_says_its_status_first() {
+        let receipt = Receipt {
+            cluster: "c".into(),
+            topic: "t".into(),
+            partition: 1,
+            offset: 2,
+            index: 3,
+            record_id: Uuid::from_u128(4),
+        };
+        let answer = SyncResponse {
+            batch_id: Uuid::from_u128(1),
+            results: vec![
+                RecordResult::Stored {
+                    receipt: receipt.clone(),
+                },
+                RecordResult::Invalid {
+                    field: "records[1].body".into(),
+                    problem: "is missing".into(),
+                },
+                RecordResult::Retry {
+                    reason: "queue_full".into(),
+                },
+            ],
+        };
+        assert_eq!(
+            serde_json::to_string(&answer).unwrap(),
+            r#"{"batchId":"00000000-0000-0000-0000-000000000001","results":[{"status":"stored","receipt":{"cluster":"c","topic":"t","partition":1,"offset":2,"index":3,"recordId":"00000000-0000-0000-0000-000000000004"}},{"status":"invalid","field":"records[1].body","problem":"is missing"},{"status":"retry","reason":"queue_full"}]}"#
+        );
+        assert_eq!(answer.receipts().collect::<Vec<_>>(), [&receipt]);
+        assert!(answer.has_retry());
     }
 }

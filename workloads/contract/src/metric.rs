@@ -10,6 +10,10 @@ pub const PRODUCER_ACCEPTED: &str = "syncpipeline_producer_accepted_records_tota
 pub const PRODUCER_REFUSED: &str = "syncpipeline_producer_refused_records_total";
 /// Histogram, seconds: from produce to acknowledgement, by `topic`.
 pub const PRODUCE_DURATION: &str = "syncpipeline_produce_duration_seconds";
+/// Counter: uploads that the producer answered as the first time they were sent, by `source`.
+pub const PRODUCER_REPLAYS: &str = "syncpipeline_producer_idempotent_replays_total";
+/// Counter: API keys looked up by the producer, by `outcome` (cached, found, unknown, unavailable).
+pub const PRODUCER_KEY_LOOKUPS: &str = "syncpipeline_producer_key_lookups_total";
 /// Counter: records by `source` and `outcome` (stored, duplicate, dead_lettered).
 pub const CONSUMER_RECORDS: &str = "syncpipeline_consumer_records_total";
 /// Histogram: records in one write to the stores.
@@ -124,6 +128,8 @@ pub const OF_WORKLOADS: &[Metric] = &[
     Metric::counter(PRODUCER_ACCEPTED, &["source"]),
     Metric::counter(PRODUCER_REFUSED, &["source", "reason"]),
     Metric::histogram(PRODUCE_DURATION, &["topic"]),
+    Metric::counter(PRODUCER_REPLAYS, &["source"]),
+    Metric::counter(PRODUCER_KEY_LOOKUPS, &["outcome"]),
     Metric::counter(CONSUMER_RECORDS, &["source", "outcome"]),
     Metric::histogram(CONSUMER_BATCH_RECORDS, &[]),
     Metric::histogram(CONSUMER_WRITE_DURATION, &["store"]),

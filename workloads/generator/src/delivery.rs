@@ -6,7 +6,7 @@
 use crate::phase::Phase;
 use crate::tally::{Outcome, Tally};
 use crate::traffic::{Traffic, Upload};
-use contract::SyncResponse;
+use contract::{RecordResult, SyncResponse};
 use rand::RngExt;
 use reqwest::{StatusCode, header};
 use std::sync::Arc;
@@ -164,15 +164,19 @@ impl Delivery {
         };
         let status = response.status();
         if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS {
-            let seconds = response.headers().get(header::RETRY_AFTER);
-            let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
             return Answer::Again {
-                after: Duration::from_secs(seconds.unwrap_or(0)),
+                after: retry_after(&response),
                 reason: format!("answer {status}"),
             };
         }
         if status.is_success() {
+            let after = retry_after(&response);
             return match response.json::<SyncResponse>().await {
+                // Records that are stored already keep their identity: the whole upload goes out again.
+                Ok(answer) if answer.has_retry() => Answer::Again {
+                    after,
+                    reason: "not all records are acknowledged".to_owned(),
+                },
                 Ok(answer) => Answer::Final(accepted(upload, answer)),
                 Err(error) => Answer::again(format!("unreadable answer: {error}")),
             };
@@ -200,13 +204,22 @@ impl Answer {
     }
 }
 
+fn retry_after(response: &reqwest::Response) -> Duration {
+    let seconds = response.headers().get(header::RETRY_AFTER);
+    let seconds = seconds.and_then(|value| value.to_str().ok()?.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(0))
+}
+
 fn accepted(upload: &Upload, answer: SyncResponse) -> Outcome {
-    let (receipts, records) = (answer.receipts.len(), upload.request.records.len());
+    let (receipts, records) = (answer.receipts().count(), upload.request.records.len());
     if receipts == records {
-        Outcome::Accepted(answer)
-    } else {
-        Outcome::Refused(format!("{receipts} receipts for {records} records"))
+        return Outcome::Accepted(answer);
     }
+    let invalid = answer.results.iter().find_map(|result| match result {
+        RecordResult::Invalid { field, problem } => Some(format!("{field}: {problem}")),
+        _ => None,
+    });
+    Outcome::Refused(invalid.unwrap_or_else(|| format!("{receipts} receipts for {records} records")))
 }
 
 fn refused(status: StatusCode, text: &str) -> Outcome {
@@ -233,7 +246,7 @@ mod tests {
     /// Batches that the producer stand-in saw, with the number of times.
     type Seen = web::Data<Mutex<HashMap<Uuid, (u32, Vec<serde_json::Value>)>>>;
 
-    /// Answers 503 to the first sight of an upload, refuses contacts for ever and has no calls in its region.
+    /// Answers 503 to the first sight of an upload and leaves a record out at the second, refuses contacts for ever and has no calls in its region.
     async fn answer(source: web::Path<String>, request: Json<SyncRequest>, seen: Seen) -> HttpResponse {
         let request = request.into_inner();
         match source.as_str() {
@@ -259,8 +272,17 @@ mod tests {
             index: index as i32,
             record_id: Uuid::new_v5(&batch_id, &index.to_be_bytes()),
         };
-        let receipts = (0..records.len()).map(receipt).collect();
-        HttpResponse::Ok().json(SyncResponse { batch_id, receipts })
+        let stored = |index| RecordResult::Stored {
+            receipt: receipt(index),
+        };
+        let mut results: Vec<RecordResult> = (0..records.len()).map(stored).collect();
+        if *times == 2 {
+            results[0] = RecordResult::Retry {
+                reason: "queue_full".to_owned(),
+            };
+            return HttpResponse::MultiStatus().json(SyncResponse { batch_id, results });
+        }
+        HttpResponse::Ok().json(SyncResponse { batch_id, results })
     }
 
     fn settings(target: String, patience: Duration) -> Settings {
@@ -295,18 +317,18 @@ mod tests {
         let handle = server.handle();
         actix_web::rt::spawn(server);
 
-        let phases = ["one:500ms@100x3", "answers:0s@0"];
+        let phases = ["one:1s@30x3", "answers:0s@0"];
         let patience = Duration::from_secs(20);
         let tally = run(target.clone(), "sms=1,events=1", &phases, patience).await;
         let progress = tally.progress();
-        assert_eq!(progress.total.sent, 50);
-        assert_eq!(progress.total.accepted, 50);
-        assert_eq!(progress.total.retried, 50);
-        assert_eq!(progress.total.records, 150);
+        assert_eq!(progress.total.sent, 30);
+        assert_eq!(progress.total.accepted, 30);
+        assert_eq!(progress.total.retried, 60);
+        assert_eq!(progress.total.records, 90);
         assert_eq!(progress.withheld, 0);
         assert!(progress.finished);
-        assert_eq!(tally.receipts(0, 1000).len(), 150);
-        assert!(seen.lock().unwrap().values().all(|(times, _)| *times == 2));
+        assert_eq!(tally.receipts(0, 1000).len(), 90);
+        assert!(seen.lock().unwrap().values().all(|(times, _)| *times == 3));
 
         let tally = run(target, "contacts=1,call_logs=1", &["one:500ms@40"], patience).await;
         let progress = tally.progress();
@@ -323,6 +345,23 @@ mod tests {
             "call_logs are not taken in region India"
         );
         handle.stop(false).await;
+    }
+
+    #[test]
+    fn an_upload_with_an_invalid_record_is_refused_in_the_producers_words() {
+        let traffic = Traffic::new(7, DateTime::UNIX_EPOCH, "sms=1".parse::<Mix>().unwrap());
+        let answer = SyncResponse {
+            batch_id: Uuid::nil(),
+            results: vec![RecordResult::Invalid {
+                field: "records[0].body".to_owned(),
+                problem: "is missing".to_owned(),
+            }],
+        };
+        let outcome = accepted(&traffic.upload(0, Some(1)), answer);
+        assert!(
+            matches!(&outcome, Outcome::Refused(words) if words == "records[0].body: is missing"),
+            "{outcome:?}"
+        );
     }
 
     #[tokio::test]

@@ -1,6 +1,6 @@
 //! What became of the uploads: progress for a glance, receipts for a proof.
 
-use contract::{Receipt, RecordId, Source, SyncResponse};
+use contract::{Receipt, RecordId, RecordResult, Source, SyncResponse};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -158,9 +158,11 @@ impl Tally {
         match outcome {
             Outcome::Accepted(response) => {
                 counts.accepted += 1;
-                counts.records += response.receipts.len() as u64;
-                for receipt in response.receipts {
-                    state.keep(source, receipt);
+                counts.records += response.receipts().count() as u64;
+                for result in response.results {
+                    if let RecordResult::Stored { receipt } = result {
+                        state.keep(source, receipt);
+                    }
                 }
             }
             Outcome::Refused(words) => {
@@ -268,6 +270,12 @@ mod tests {
         }
     }
 
+    fn stored(topic: &str, offset: i64) -> RecordResult {
+        RecordResult::Stored {
+            receipt: receipt(topic, offset),
+        }
+    }
+
     #[test]
     fn every_upload_ends_in_exactly_one_count() {
         let tally = Tally::default();
@@ -279,7 +287,7 @@ mod tests {
         tally.retried(Source::Sms);
         let response = SyncResponse {
             batch_id: Uuid::nil(),
-            receipts: vec![receipt("a", 1), receipt("a", 2)],
+            results: vec![stored("a", 1), stored("a", 2)],
         };
         tally.ended(Source::Sms, Outcome::Accepted(response));
         tally.ended(Source::Sms, Outcome::Refused("body: is missing".into()));
@@ -307,9 +315,9 @@ mod tests {
     fn receipts_come_back_whole_and_in_order() {
         let tally = Tally::default();
         for (offset, topic) in [(1, "a"), (2, "b"), (3, "a")] {
-            let receipts = vec![receipt(topic, offset)];
+            let results = vec![stored(topic, offset)];
             let batch_id = Uuid::nil();
-            tally.ended(Source::Events, Outcome::Accepted(SyncResponse { batch_id, receipts }));
+            tally.ended(Source::Events, Outcome::Accepted(SyncResponse { batch_id, results }));
         }
         let shown = tally.receipts(1, 9);
         let expected = [(2, "b"), (3, "a")].map(|(offset, topic)| AcceptedRecord {

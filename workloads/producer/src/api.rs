@@ -1,8 +1,10 @@
 //! The routes, and what becomes of an upload from request to answer.
 
 use crate::{
-    intake::Intake,
-    kafka::{MessageLog, WriteError, Written},
+    idempotency::request::{self, Fingerprint, RepeatableRequest},
+    ingest::{Ingest, Job, Reply},
+    intake::{Intake, Room},
+    keys::{Key, Keys},
     metrics::ProducerMetrics,
     openapi,
     refusal::Refusal,
@@ -11,11 +13,12 @@ use crate::{
 };
 use actix_web::{
     HttpRequest, HttpResponse,
+    http::{StatusCode, header::ContentType},
     web::{self, Data, Path, Payload, ServiceConfig},
 };
 use chrono::Utc;
-use contract::{Receipt, RecordId, Source, SyncResponse};
-use std::{sync::Arc, time::Instant};
+use contract::{Source, http::IDEMPOTENT_REPLAY};
+use std::sync::Arc;
 
 /// What every request needs.
 pub struct Producer {
@@ -25,8 +28,10 @@ pub struct Producer {
     pub tenant: String,
     /// Room for bodies.
     pub intake: Intake,
-    /// Kafka.
-    pub log: Arc<dyn MessageLog>,
+    /// Who may upload; everyone where there are none.
+    pub keys: Option<Arc<Keys>>,
+    /// What becomes of an upload that is read.
+    pub ingest: Arc<Ingest>,
     /// Collectors.
     pub metrics: ProducerMetrics,
 }
@@ -51,24 +56,38 @@ pub fn routes(producer: Data<Producer>) -> impl FnOnce(&mut ServiceConfig) {
 
 /// Takes an upload.
 ///
-/// Takes 1 to 1,000 records of one source, of one user and device, and answers once Kafka has acknowledged all of
-/// them. An upload is taken as a whole or refused. After a 503 the records may or may not be stored: retry with the
-/// same record ids (or, where records have none, the same records), and each is stored once.
+/// Takes 1 to 1,000 records of one source, of one user and device, and answers for each of them, in the order of the
+/// request: `stored` once Kafka has acknowledged it, `invalid` with the field that is wrong, or `retry` where it may
+/// or may not be stored. Send the upload again after a `retry`, with the same record ids (or, where records have none,
+/// the same records), and each is stored once.
 #[utoipa::path(
     post,
     path = "/v1/sync/{source}",
     operation_id = "sync",
     tag = "sync",
-    params(("source" = openapi::SourceName, Path, description = "Kind of the records")),
+    security((), ("apiKey" = [])),
+    params(
+        ("source" = openapi::SourceName, Path, description = "Kind of the records"),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names this upload: sent again with the same key and body, it is answered as the first time. 1 to 255 visible ASCII characters", min_length = 1, max_length = 255),
+    ),
     request_body(content = openapi::SyncRequest, content_type = "application/json"),
     responses(
-        (status = 200, description = "Stored in Kafka", body = openapi::SyncResponse),
-        (status = 400, description = "Malformed JSON, or a field is wrong; `field` names it", body = openapi::ErrorResponse),
+        (status = 200, description = "Every record is stored in Kafka", body = openapi::SyncResponse,
+            headers(("Idempotent-Replay" = bool, description = "`true` where this is the kept answer to an earlier request"))),
+        (status = 207, description = "Some records are stored, others are invalid or to be retried", body = openapi::SyncResponse,
+            headers(("Retry-After" = u32, description = "Seconds to wait before the retry, where a record wants one"))),
+        (status = 400, description = "Every record is invalid; or malformed JSON, or a field of the upload itself is wrong, and `error.field` names it", body = openapi::BadRequest),
+        (status = 401, description = "API keys are required, and this request shows no valid one", body = openapi::ErrorResponse),
         (status = 404, description = "Unknown source, or not enabled in the pipeline's region", body = openapi::ErrorResponse),
         (status = 408, description = "The body did not arrive in time", body = openapi::ErrorResponse),
-        (status = 413, description = "The body is longer than 1 MiB, or its message is too large for Kafka", body = openapi::ErrorResponse),
-        (status = 415, description = "Not application/json, or compressed", body = openapi::ErrorResponse),
-        (status = 503, description = "The records may or may not be stored; retrying with the same ids is safe", body = openapi::ErrorResponse,
+        (status = 409, description = "A request with the same idempotency key is under way", body = openapi::ErrorResponse,
+            headers(("Retry-After" = u32, description = "Seconds to wait before the retry"))),
+        (status = 413, description = "The body is longer than 1 MiB, packed or unpacked, or its message is too large for Kafka", body = openapi::ErrorResponse),
+        (status = 415, description = "Not application/json, or in another content encoding than gzip and zstd", body = openapi::ErrorResponse),
+        (status = 422, description = "The idempotency key was used for another request", body = openapi::ErrorResponse),
+        (status = 429, description = "The API key's quota is used up", body = openapi::ErrorResponse,
+            headers(("Retry-After" = u32, description = "Seconds until the next minute of the quota"))),
+        (status = 503, description = "No record is acknowledged; retrying with the same ids is safe", body = openapi::Unavailable,
             headers(("Retry-After" = u32, description = "Seconds to wait before the retry"))),
     ),
 )]
@@ -83,13 +102,50 @@ pub async fn sync(
         let label = source.parse().map_or("unknown", Source::name);
         producer.metrics.refused(label, refusal.code(), 1);
     })?;
-    let upload = producer.read(source, &request, payload).await.inspect_err(|refusal| {
-        producer.metrics.refused(source.name(), refusal.code(), 1);
-    })?;
-    producer
-        .store(source, topic, upload)
+    let refused = |refusal: &Refusal| producer.metrics.refused(source.name(), refusal.code(), 1);
+    let key = producer.key(&request).await.inspect_err(refused)?;
+    let called = producer.called(&request).inspect_err(refused)?;
+    let tenant = key.as_ref().and_then(|key| key.tenant.as_deref());
+    let tenant = tenant.unwrap_or(&producer.tenant);
+    let read = producer
+        .read(source, topic, tenant, &request, payload)
         .await
-        .map(|answer| HttpResponse::Ok().json(answer))
+        .inspect_err(refused)?;
+    let client = key.as_ref().map(|key| key.client.clone()).unwrap_or_default();
+    let job = Job {
+        source,
+        topic: topic.to_owned(),
+        key,
+        upload: read.upload,
+        room: read.room,
+        repeatable: called.map(|key| RepeatableRequest {
+            client,
+            key,
+            fingerprint: read.fingerprint,
+        }),
+    };
+    producer.ingest.take(job).await.map(response)
+}
+
+fn response(reply: Reply) -> HttpResponse {
+    match reply {
+        Reply::New(answer) => answer.response(),
+        Reply::Repeated(kept) => {
+            // Nothing else than a status was kept.
+            let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);
+            HttpResponse::build(status)
+                .insert_header((IDEMPOTENT_REPLAY, "true"))
+                .insert_header(ContentType::json())
+                .body(kept.body)
+        }
+    }
+}
+
+/// An upload, its memory, and what it is known by.
+struct Read {
+    upload: Upload,
+    room: Room,
+    fingerprint: Fingerprint,
 }
 
 impl Producer {
@@ -102,69 +158,38 @@ impl Producer {
         Ok((source, topic))
     }
 
-    /// The body's room is given back on return: what waits for Kafka is counted by the queue to Kafka.
-    async fn read(&self, source: Source, request: &HttpRequest, payload: Payload) -> Result<Upload, Refusal> {
+    /// Whose request it is, where that is asked. Before its body is read: strangers get no room.
+    async fn key(&self, request: &HttpRequest) -> Result<Option<Arc<Key>>, Refusal> {
+        match &self.keys {
+            Some(keys) => Ok(Some(keys.of_request(request.headers()).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// What the client calls the request, where it may send it again.
+    fn called(&self, request: &HttpRequest) -> Result<Option<String>, Refusal> {
+        let key = request::key(request.headers())?;
+        if key.is_some() && self.ingest.answers.is_none() {
+            return Err(Refusal::NothingKept);
+        }
+        Ok(key)
+    }
+
+    async fn read(
+        &self,
+        source: Source,
+        topic: &str,
+        tenant: &str,
+        request: &HttpRequest,
+        payload: Payload,
+    ) -> Result<Read, Refusal> {
         let body = self.intake.read(request, payload).await?;
-        Upload::parse(source, &self.tenant, &body.bytes, Utc::now())
-    }
-
-    async fn store(&self, source: Source, topic: &str, upload: Upload) -> Result<SyncResponse, Refusal> {
-        let Upload {
-            batch_id,
-            user,
-            messages,
-            record_ids,
-        } = upload;
-        let started = Instant::now();
-        match self.log.write(topic, &user, messages).await {
-            Ok(written) => {
-                self.metrics
-                    .accepted(source.name(), topic, record_ids.len(), started.elapsed());
-                Ok(SyncResponse {
-                    batch_id,
-                    receipts: receipts(source, topic, &written, record_ids),
-                })
-            }
-            Err(error) => {
-                tracing::debug!(topic, %error, "upload not acknowledged");
-                let refusal = Refusal::from(error);
-                self.metrics.refused(source.name(), refusal.code(), record_ids.len());
-                Err(refusal)
-            }
-        }
-    }
-}
-
-/// A receipt a record. The records of a batched source share their message's position and differ by index.
-fn receipts(source: Source, topic: &str, written: &Written, record_ids: Vec<RecordId>) -> Vec<Receipt> {
-    let place = |number: usize| match source.batched() {
-        true => (0, number as i32),
-        false => (number, 0),
-    };
-    record_ids
-        .into_iter()
-        .enumerate()
-        .map(|(number, record_id)| {
-            let (message, index) = place(number);
-            let position = written.positions[message];
-            Receipt {
-                cluster: written.cluster.to_string(),
-                topic: topic.to_owned(),
-                partition: position.partition,
-                offset: position.offset,
-                index,
-                record_id,
-            }
+        let upload = Upload::parse(source, tenant, &body.bytes, Utc::now())?;
+        let bytes = upload.messages.iter().map(Vec::len).sum();
+        Ok(Read {
+            upload,
+            room: self.intake.room_for_messages(bytes)?,
+            fingerprint: Fingerprint::of(source, topic, tenant, &body.bytes),
         })
-        .collect()
-}
-
-impl From<WriteError> for Refusal {
-    fn from(error: WriteError) -> Refusal {
-        match error {
-            WriteError::QueueFull => Refusal::QueueFull,
-            WriteError::TooLarge => Refusal::MessageTooLarge,
-            WriteError::Unavailable(_) => Refusal::KafkaUnavailable,
-        }
     }
 }

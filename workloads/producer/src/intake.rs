@@ -1,7 +1,7 @@
 //! Reading a body within bounds. Type and size are checked before the first byte is read, memory is set aside
 //! before it is used, and a client that dribbles is cut off.
 
-use crate::refusal::Refusal;
+use crate::{encoding::Encoding, refusal::Refusal};
 use actix_web::{
     HttpMessage, HttpRequest,
     http::header,
@@ -15,7 +15,7 @@ use tokio::{
     time::timeout,
 };
 
-/// KiB of bodies that may be in memory at the same time.
+/// KiB of arriving bodies that may be in memory at the same time, and as many of what they become.
 const ROOM_KBYTES: usize = 64 * 1024;
 /// Longest wait for room before the client is asked to come back.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
@@ -25,7 +25,10 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 /// Room for bodies, shared by all HTTP workers.
 #[derive(Debug, Clone)]
 pub struct Intake {
-    room: Arc<Semaphore>,
+    /// For bodies that arrive, packed or not: slow clients stay in here.
+    arriving: Arc<Semaphore>,
+    /// For unpacked bodies and messages, apart so that what is there already need not wait for what comes in.
+    arrived: Arc<Semaphore>,
     room_wait: Duration,
     body_timeout: Duration,
 }
@@ -33,10 +36,15 @@ pub struct Intake {
 /// A body and the room it takes up until it is dropped.
 #[derive(Debug)]
 pub struct Body {
-    /// The bytes.
+    /// The bytes, unpacked.
     pub bytes: Bytes,
-    _room: OwnedSemaphorePermit,
+    /// Their room.
+    pub room: Room,
 }
+
+/// Memory that is set aside until this is dropped.
+#[derive(Debug)]
+pub struct Room(OwnedSemaphorePermit);
 
 impl Default for Intake {
     fn default() -> Intake {
@@ -48,7 +56,8 @@ impl Intake {
     /// Room for `kbytes` KiB of bodies.
     pub fn new(kbytes: usize, room_wait: Duration, body_timeout: Duration) -> Intake {
         Intake {
-            room: Arc::new(Semaphore::new(kbytes)),
+            arriving: Arc::new(Semaphore::new(kbytes)),
+            arrived: Arc::new(Semaphore::new(kbytes)),
             room_wait,
             body_timeout,
         }
@@ -57,20 +66,52 @@ impl Intake {
     /// The request's body, or why it is not read.
     pub async fn read(&self, request: &HttpRequest, payload: Payload) -> Result<Body, Refusal> {
         check_type(request)?;
+        let encoding = Encoding::of(request.headers())?;
         let announced = announced_length(request)?;
         // A body of unknown length is given the room of the longest.
-        let kbytes = announced.unwrap_or(MAX_BODY).div_ceil(1024).max(1);
-        let room = timeout(self.room_wait, self.room.clone().acquire_many_owned(kbytes as u32))
-            .await
-            .map_err(|_| Refusal::Busy)?
-            .map_err(|_| Refusal::Busy)?;
+        let room = self.room(&self.arriving, announced.unwrap_or(MAX_BODY)).await?;
         let bytes = timeout(self.body_timeout, collect(payload, announced))
             .await
             .map_err(|_| Refusal::BodyTooSlow {
                 seconds: self.body_timeout.as_secs(),
             })??;
-        Ok(Body { bytes, _room: room })
+        if encoding == Encoding::Identity {
+            return Ok(Body { bytes, room });
+        }
+        let unpacked = self.room(&self.arrived, MAX_BODY).await?;
+        let bytes = encoding.unpack(&bytes, MAX_BODY)?;
+        Ok(Body {
+            room: unpacked.shrunk(bytes.len()),
+            bytes,
+        })
     }
+
+    /// Room for the messages that a body became, in place of the body's own. Nothing waits here, so that what is in
+    /// memory already cannot wait for itself.
+    pub fn room_for_messages(&self, bytes: usize) -> Result<Room, Refusal> {
+        let room = self.arrived.clone().try_acquire_many_owned(kbytes(bytes));
+        room.map(Room).map_err(|_| Refusal::Busy)
+    }
+
+    async fn room(&self, room: &Arc<Semaphore>, bytes: usize) -> Result<Room, Refusal> {
+        let room = timeout(self.room_wait, room.clone().acquire_many_owned(kbytes(bytes))).await;
+        let room = room.map_err(|_| Refusal::Busy)?;
+        room.map(Room).map_err(|_| Refusal::Busy)
+    }
+}
+
+impl Room {
+    /// Gives back what is more than `bytes` need.
+    fn shrunk(mut self, bytes: usize) -> Room {
+        let more = self.0.num_permits().saturating_sub(kbytes(bytes) as usize);
+        drop(self.0.split(more));
+        self
+    }
+}
+
+/// Whole KiB, one at least.
+fn kbytes(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024).max(1)).unwrap_or(u32::MAX)
 }
 
 fn check_type(request: &HttpRequest) -> Result<(), Refusal> {
@@ -79,10 +120,7 @@ fn check_type(request: &HttpRequest) -> Result<(), Refusal> {
     if mime.essence_str() != "application/json" || !utf8 {
         return Err(Refusal::MediaType);
     }
-    match request.headers().get(header::CONTENT_ENCODING) {
-        Some(encoding) if !encoding.as_bytes().eq_ignore_ascii_case(b"identity") => Err(Refusal::Encoding),
-        _ => Ok(()),
-    }
+    Ok(())
 }
 
 fn announced_length(request: &HttpRequest) -> Result<Option<usize>, Refusal> {

@@ -13,6 +13,7 @@ use std::{
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
+use tokio::time::{Instant, timeout_at};
 
 /// Longest wait for one answer of the periodic check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,46 +25,58 @@ const MESSAGE_MAX_BYTES: &str = "1000000";
 const REPORT_GRACE: Duration = Duration::from_secs(2);
 
 /// Where Kafka put a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Position {
+    /// Kafka cluster id.
+    pub cluster: Arc<str>,
     /// Partition.
     pub partition: i32,
     /// Offset.
     pub offset: i64,
 }
 
-/// Messages that Kafka acknowledged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// Kafka cluster id.
-    pub cluster: Arc<str>,
-    /// A position for each message, in order.
-    pub positions: Vec<Position>,
-}
-
-/// Messages that Kafka did not acknowledge. Some of them may be stored all the same.
+/// A message that Kafka did not acknowledge. It may be stored all the same.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WriteError {
     /// As many messages wait as the queue holds.
     #[error("the queue to Kafka is full")]
     QueueFull,
-    /// A message is larger than Kafka takes.
-    #[error("a message is too large for Kafka")]
+    /// The message is larger than Kafka takes.
+    #[error("the message is too large for Kafka")]
     TooLarge,
     /// Kafka is away, the topic is missing, or the acknowledgement did not come in time.
     #[error("not acknowledged: {0}")]
     Unavailable(String),
 }
 
+impl WriteError {
+    /// Stable name of the reason, for clients and metrics.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            WriteError::QueueFull => "queue_full",
+            WriteError::TooLarge => "message_too_large",
+            WriteError::Unavailable(_) => "kafka_unavailable",
+        }
+    }
+
+    /// Seconds after which a retry is worth while, where it ever is.
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            WriteError::QueueFull => Some(1),
+            WriteError::TooLarge => None,
+            WriteError::Unavailable(_) => Some(5),
+        }
+    }
+}
+
+/// What became of one message.
+pub type Outcome = Result<Position, WriteError>;
+
 /// What the API needs of Kafka, apart so that its answers to every outcome can be tested.
 pub trait MessageLog: Send + Sync {
-    /// Writes `messages` to `topic` under one key. Returns within a bound.
-    fn write<'a>(
-        &'a self,
-        topic: &'a str,
-        key: &'a str,
-        messages: Vec<Vec<u8>>,
-    ) -> BoxFuture<'a, Result<Written, WriteError>>;
+    /// Writes `messages` to `topic` under one key, and says of each what became of it, in order. Returns within a
+    /// bound.
+    fn write<'a>(&'a self, topic: &'a str, key: &'a str, messages: Vec<Vec<u8>>) -> BoxFuture<'a, Vec<Outcome>>;
 }
 
 /// The state of the client, as the periodic check finds it.
@@ -165,45 +178,50 @@ impl Kafka {
         self.cluster.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn write_all(&self, topic: &str, key: &str, messages: Vec<Vec<u8>>) -> Result<Written, WriteError> {
-        let cluster = self.cluster().ok_or_else(|| {
-            WriteError::Unavailable("Kafka has not been reached since this process started".to_owned())
-        })?;
-        let mut deliveries = Vec::with_capacity(messages.len());
-        for message in messages {
-            let record = FutureRecord::to(topic).key(key).payload(&message);
-            deliveries.push(
-                self.producer
-                    .send_result(record)
-                    .map_err(|(error, _)| refused(&error))?,
-            );
+    async fn write_all(&self, topic: &str, key: &str, messages: Vec<Vec<u8>>) -> Vec<Outcome> {
+        let Some(cluster) = self.cluster() else {
+            let never = WriteError::Unavailable("Kafka has not been reached since this process started".to_owned());
+            return vec![Err(never); messages.len()];
+        };
+        let mut full = false;
+        let queued: Vec<Result<DeliveryFuture, WriteError>> = messages
+            .into_iter()
+            .map(|message| {
+                // What comes after must not overtake what the queue has no room for.
+                if full {
+                    return Err(WriteError::QueueFull);
+                }
+                let record = FutureRecord::to(topic).key(key).payload(&message);
+                let queued = self.producer.send_result(record);
+                let queued = queued.map_err(|(error, _)| refused(&error));
+                full = matches!(queued, Err(WriteError::QueueFull));
+                queued
+            })
+            .collect();
+        let deadline = Instant::now() + self.delivery_timeout + REPORT_GRACE;
+        let mut outcomes = Vec::with_capacity(queued.len());
+        // In order: all messages are under way already, so this takes as long as the slowest.
+        for delivery in queued {
+            outcomes.push(match delivery {
+                Ok(delivery) => acknowledged(delivery, &cluster, deadline).await,
+                Err(error) => Err(error),
+            });
         }
-        match tokio::time::timeout(self.delivery_timeout + REPORT_GRACE, acknowledged(deliveries)).await {
-            Ok(positions) => Ok(Written {
-                cluster,
-                positions: positions?,
-            }),
-            Err(_) => Err(WriteError::Unavailable("no delivery report in time".to_owned())),
-        }
+        outcomes
     }
 }
 
-/// Awaits the reports in order: all messages are under way already, so this takes as long as the slowest.
-async fn acknowledged(deliveries: Vec<DeliveryFuture>) -> Result<Vec<Position>, WriteError> {
-    let mut positions = Vec::with_capacity(deliveries.len());
-    for delivery in deliveries {
-        match delivery.await {
-            Ok(Ok(delivery)) => {
-                positions.push(Position {
-                    partition: delivery.partition,
-                    offset: delivery.offset,
-                });
-            }
-            Ok(Err((error, _))) => return Err(refused(&error)),
-            Err(_) => return Err(WriteError::Unavailable("the Kafka client is shutting down".to_owned())),
-        }
+async fn acknowledged(delivery: DeliveryFuture, cluster: &Arc<str>, deadline: Instant) -> Outcome {
+    match timeout_at(deadline, delivery).await {
+        Ok(Ok(Ok(delivery))) => Ok(Position {
+            cluster: cluster.clone(),
+            partition: delivery.partition,
+            offset: delivery.offset,
+        }),
+        Ok(Ok(Err((error, _)))) => Err(refused(&error)),
+        Ok(Err(_)) => Err(WriteError::Unavailable("the Kafka client is shutting down".to_owned())),
+        Err(_) => Err(WriteError::Unavailable("no delivery report in time".to_owned())),
     }
-    Ok(positions)
 }
 
 fn refused(error: &KafkaError) -> WriteError {
@@ -215,12 +233,7 @@ fn refused(error: &KafkaError) -> WriteError {
 }
 
 impl MessageLog for Kafka {
-    fn write<'a>(
-        &'a self,
-        topic: &'a str,
-        key: &'a str,
-        messages: Vec<Vec<u8>>,
-    ) -> BoxFuture<'a, Result<Written, WriteError>> {
+    fn write<'a>(&'a self, topic: &'a str, key: &'a str, messages: Vec<Vec<u8>>) -> BoxFuture<'a, Vec<Outcome>> {
         self.write_all(topic, key, messages).boxed()
     }
 }

@@ -1,9 +1,13 @@
 //! What the producer counts.
 
-use contract::metric;
+use crate::answer::Answer;
+use contract::{RecordResult, metric};
 use prometheus::{HistogramVec, IntCounterVec};
 use runtime::metrics::{MetricError, SECONDS, counter_vec, histogram_vec};
 use std::time::Duration;
+
+/// Reason of records that fail their own checks.
+const INVALID: &str = "invalid_record";
 
 /// The producer's collectors. Clones share them.
 #[derive(Clone)]
@@ -11,6 +15,8 @@ pub struct ProducerMetrics {
     accepted: IntCounterVec,
     refused: IntCounterVec,
     produce: HistogramVec,
+    key_lookups: IntCounterVec,
+    replays: IntCounterVec,
 }
 
 impl ProducerMetrics {
@@ -33,17 +39,47 @@ impl ProducerMetrics {
                 &["topic"],
                 SECONDS,
             )?,
+            key_lookups: counter_vec(
+                metric::PRODUCER_KEY_LOOKUPS,
+                "API keys looked up, by outcome.",
+                &["outcome"],
+            )?,
+            replays: counter_vec(
+                metric::PRODUCER_REPLAYS,
+                "Uploads answered as the first time, by source.",
+                &["source"],
+            )?,
         })
     }
 
-    /// An upload of `records` was acknowledged after `duration`.
-    pub fn accepted(&self, source: &str, topic: &str, records: usize, duration: Duration) {
-        self.accepted.with_label_values(&[source]).inc_by(records as u64);
-        self.produce.with_label_values(&[topic]).observe(duration.as_secs_f64());
+    /// An upload was answered for each of its records, `duration` after it was handed to the Kafka client.
+    pub fn answered(&self, source: &str, topic: &str, answer: &Answer, duration: Duration) {
+        let mut stored = 0;
+        for result in &answer.body.results {
+            match result {
+                RecordResult::Stored { .. } => stored += 1,
+                RecordResult::Invalid { .. } => self.refused(source, INVALID, 1),
+                RecordResult::Retry { reason } => self.refused(source, reason, 1),
+            }
+        }
+        if stored > 0 {
+            self.accepted.with_label_values(&[source]).inc_by(stored);
+            self.produce.with_label_values(&[topic]).observe(duration.as_secs_f64());
+        }
     }
 
     /// An upload of `records` was refused.
     pub fn refused(&self, source: &str, reason: &str, records: usize) {
         self.refused.with_label_values(&[source, reason]).inc_by(records as u64);
+    }
+
+    /// An upload was answered with the kept answer of an earlier one.
+    pub fn replayed(&self, source: &str) {
+        self.replays.with_label_values(&[source]).inc();
+    }
+
+    /// An API key was looked up.
+    pub fn key_lookup(&self, outcome: &str) {
+        self.key_lookups.with_label_values(&[outcome]).inc();
     }
 }

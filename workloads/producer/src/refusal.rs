@@ -1,15 +1,18 @@
-//! Every answer other than 200: its status, its code and its words.
+//! Every answer to an upload that is refused as a whole: its status, its code and its words.
 
+use crate::{
+    database::{self, Away},
+    idempotency::request::NotAKey,
+    keys::KeyError,
+    quota::QuotaError,
+};
 use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use contract::{FieldError, Source, source::UnknownSource};
+use contract::{FieldError, Source, http::IDEMPOTENCY_KEY, source::UnknownSource};
 use serde::Serialize;
-
-/// What a client must know after a 503. A message that timed out may still be in Kafka, and only a retry tells.
-const UNKNOWN_OUTCOME: &str = "the records may or may not be stored; retry with the same record ids, a record that is stored already is not \
-     stored again";
+use std::num::NonZeroU32;
 
 /// Why an upload was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -28,11 +31,19 @@ pub enum Refusal {
     /// Not JSON in UTF-8.
     #[error("the content type must be application/json, in UTF-8")]
     MediaType,
-    /// A compressed body.
-    #[error("the body must not be encoded; send it without content-encoding")]
+    /// A body in another encoding than those that are known.
+    #[error("the content encoding must be gzip, zstd or none")]
     Encoding,
+    /// A compressed body that cannot be unpacked.
+    #[error("the body is not one whole {encoding} stream")]
+    Packed {
+        /// Its encoding.
+        encoding: &'static str,
+    },
     /// The body is too long.
-    #[error("the body must not be longer than {limit} bytes; send the records in more than one upload")]
+    #[error(
+        "the body must not be longer than {limit} bytes, packed or unpacked; send the records in more than one upload"
+    )]
     BodyTooLarge {
         /// The limit, bytes.
         limit: usize,
@@ -56,14 +67,41 @@ pub enum Refusal {
     #[error("{0}")]
     InvalidField(FieldError),
     /// As many bodies are being read as fit into memory.
-    #[error("too many uploads at the same time; {UNKNOWN_OUTCOME}")]
+    #[error("too many uploads at the same time; send this one again a little later")]
     Busy,
-    /// As many messages wait for Kafka as fit into the queue.
-    #[error("the queue to Kafka is full; {UNKNOWN_OUTCOME}")]
-    QueueFull,
-    /// Kafka is away, or did not acknowledge in time.
-    #[error("Kafka has not acknowledged the upload; {UNKNOWN_OUTCOME}")]
-    KafkaUnavailable,
+    /// No API key, or none that is valid.
+    #[error("a valid API key is needed, as `Authorization: Bearer spk_…`")]
+    Unauthorized,
+    /// The idempotency key is none.
+    #[error("{0}")]
+    InvalidIdempotencyKey(NotAKey),
+    /// There is nowhere to keep answers for repeats.
+    #[error("this producer has no PostgreSQL to keep answers in; leave out the header {IDEMPOTENCY_KEY}")]
+    NothingKept,
+    /// Another attempt at the same request is not over.
+    #[error("a request with this {IDEMPOTENCY_KEY} is under way; send this one again a little later")]
+    UnderWay {
+        /// After which it is over.
+        seconds: u32,
+    },
+    /// The idempotency key belongs to another request.
+    #[error("this {IDEMPOTENCY_KEY} was used for another upload; take a new one for each upload")]
+    OtherRequest,
+    /// The minute's records of the API key are used up.
+    #[error("the quota of this API key is used up; the next minute begins in {seconds} s")]
+    QuotaExhausted {
+        /// Until the next minute begins.
+        seconds: u32,
+    },
+    /// No minute has room for the upload.
+    #[error("the quota of this API key is {quota} records a minute; send the records in more than one upload")]
+    QuotaTooSmall {
+        /// Records a minute.
+        quota: NonZeroU32,
+    },
+    /// PostgreSQL is needed for this request, and away.
+    #[error("this cannot be checked at the moment; nothing was stored, send the upload again a little later")]
+    DatabaseAway,
     /// No such route.
     #[error("no such route; uploads go to POST /v1/sync/{{source}}, the API is described at /openapi.json")]
     NoSuchRoute,
@@ -94,6 +132,7 @@ impl Refusal {
             Refusal::SourceNotEnabled { .. } => "source_not_enabled",
             Refusal::MediaType => "unsupported_media_type",
             Refusal::Encoding => "unsupported_encoding",
+            Refusal::Packed { .. } => "malformed_encoding",
             Refusal::BodyTooLarge { .. } => "body_too_large",
             Refusal::MessageTooLarge => "message_too_large",
             Refusal::BodyTooSlow { .. } => "body_too_slow",
@@ -101,8 +140,14 @@ impl Refusal {
             Refusal::MalformedJson(_) => "malformed_json",
             Refusal::InvalidField(_) => "invalid_field",
             Refusal::Busy => "busy",
-            Refusal::QueueFull => "queue_full",
-            Refusal::KafkaUnavailable => "kafka_unavailable",
+            Refusal::Unauthorized => "unauthorized",
+            Refusal::InvalidIdempotencyKey(_) => "invalid_idempotency_key",
+            Refusal::NothingKept => "idempotency_not_available",
+            Refusal::UnderWay { .. } => "request_under_way",
+            Refusal::OtherRequest => "idempotency_key_reused",
+            Refusal::QuotaExhausted { .. } => "quota_exhausted",
+            Refusal::QuotaTooSmall { .. } => "quota_too_small",
+            Refusal::DatabaseAway => "database_unavailable",
             Refusal::NoSuchRoute => "no_such_route",
             Refusal::Method => "method_not_allowed",
         }
@@ -111,8 +156,9 @@ impl Refusal {
     /// Seconds after which a retry is worth while.
     fn retry_after(&self) -> Option<u32> {
         match self {
-            Refusal::Busy | Refusal::QueueFull => Some(1),
-            Refusal::KafkaUnavailable => Some(5),
+            Refusal::Busy => Some(1),
+            Refusal::DatabaseAway => Some(database::RETRY_AFTER),
+            Refusal::UnderWay { seconds } | Refusal::QuotaExhausted { seconds } => Some(*seconds),
             _ => None,
         }
     }
@@ -130,10 +176,21 @@ impl ResponseError for Refusal {
         match self {
             Refusal::UnknownSource | Refusal::SourceNotEnabled { .. } | Refusal::NoSuchRoute => StatusCode::NOT_FOUND,
             Refusal::MediaType | Refusal::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge | Refusal::QuotaTooSmall { .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             Refusal::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,
-            Refusal::BodyBroken | Refusal::MalformedJson(_) | Refusal::InvalidField(_) => StatusCode::BAD_REQUEST,
-            Refusal::Busy | Refusal::QueueFull | Refusal::KafkaUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::BodyBroken
+            | Refusal::Packed { .. }
+            | Refusal::MalformedJson(_)
+            | Refusal::InvalidField(_)
+            | Refusal::InvalidIdempotencyKey(_)
+            | Refusal::NothingKept => StatusCode::BAD_REQUEST,
+            Refusal::UnderWay { .. } => StatusCode::CONFLICT,
+            Refusal::OtherRequest => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::QuotaExhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Busy | Refusal::DatabaseAway => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
             Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
@@ -143,9 +200,12 @@ impl ResponseError for Refusal {
         if let Some(seconds) = self.retry_after() {
             answer.insert_header((header::RETRY_AFTER, seconds));
         }
-        if *self == Refusal::Method {
-            answer.insert_header((header::ALLOW, "POST"));
-        }
+        match self {
+            Refusal::Method => answer.insert_header((header::ALLOW, "POST")),
+            Refusal::Encoding => answer.insert_header((header::ACCEPT_ENCODING, "gzip, zstd")),
+            Refusal::Unauthorized => answer.insert_header((header::WWW_AUTHENTICATE, "Bearer")),
+            _ => &mut answer,
+        };
         let error = ErrorBody {
             code: self.code(),
             message: self.to_string(),
@@ -165,5 +225,38 @@ impl From<UnknownSource> for Refusal {
 impl From<FieldError> for Refusal {
     fn from(error: FieldError) -> Refusal {
         Refusal::InvalidField(error)
+    }
+}
+
+impl From<KeyError> for Refusal {
+    fn from(error: KeyError) -> Refusal {
+        match error {
+            KeyError::Refused => Refusal::Unauthorized,
+            KeyError::Away(away) => away.into(),
+        }
+    }
+}
+
+impl From<QuotaError> for Refusal {
+    fn from(error: QuotaError) -> Refusal {
+        match error {
+            QuotaError::Exhausted { seconds } => Refusal::QuotaExhausted { seconds },
+            QuotaError::TooSmall { quota } => Refusal::QuotaTooSmall { quota },
+            QuotaError::Away(away) => away.into(),
+        }
+    }
+}
+
+impl From<NotAKey> for Refusal {
+    fn from(error: NotAKey) -> Refusal {
+        Refusal::InvalidIdempotencyKey(error)
+    }
+}
+
+impl From<Away> for Refusal {
+    /// The reason is left out: it may name what is none of a client's business.
+    fn from(away: Away) -> Refusal {
+        tracing::debug!(%away, "refused");
+        Refusal::DatabaseAway
     }
 }

@@ -2,10 +2,15 @@
 
 use crate::{
     api::{self, Producer},
+    database::Database,
+    idempotency::{Answers, store::KeptAnswers},
+    ingest::Ingest,
     intake::Intake,
     kafka::{CheckError, Kafka},
+    keys::Keys,
     metrics::ProducerMetrics,
-    settings::{Settings, SettingsError},
+    quota::Quotas,
+    settings::{ApiKeys, Settings, SettingsError},
 };
 use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
 use rdkafka::error::KafkaError;
@@ -14,26 +19,30 @@ use runtime::{
     http::{RequestMetrics, close_while_draining, operations},
     metrics::MetricError,
 };
-use std::{io, net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{io, net::Ipv4Addr, num::NonZeroUsize, sync::Arc, thread::available_parallelism, time::Duration};
 use tokio::{
-    task::{JoinError, spawn_blocking},
+    runtime::Handle,
+    task::{JoinError, JoinSet, spawn_blocking},
     time::{sleep, timeout},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// The only part that can be unready.
 const KAFKA: &str = "kafka";
 /// Between two checks of Kafka while it is ready, and while it is not.
 const CHECK_INTERVAL: Duration = Duration::from_secs(2);
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// Connections that one HTTP worker keeps; further ones wait in the listener's backlog.
-const MAX_CONNECTIONS: usize = 4096;
+/// HTTP workers, where the machine has as many cores. Each unpacks and parses one body at a time, so that their number
+/// bounds the memory of it; a pod without a limit of CPU sees all cores of its node.
+const MOST_WORKERS: usize = 8;
+/// Connections that are kept, by all workers together; further ones wait in the listener's backlog.
+const MAX_CONNECTIONS: usize = 8192;
 
 /// From the signal to the end of the process, whatever happens: less than Kubernetes' grace period of 30 seconds.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(25);
 /// Longest wait for requests under way: the longest wait for Kafka (10 s and its grace) and a little more.
 const HTTP_DRAIN: Duration = Duration::from_secs(13);
-/// Longest wait for messages whose clients have gone away.
+/// Longest wait for uploads whose clients have gone away, and for their messages.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Why the producer ended other than by a signal.
@@ -75,14 +84,46 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let health = Health::new(&[KAFKA]);
     let kafka = Arc::new(Kafka::new(&settings)?);
     let requests = RequestMetrics::register()?;
+    let metrics = ProducerMetrics::register()?;
+    let database = settings.database.map(Database::new);
+    let keys = match (settings.api_keys, &database) {
+        (ApiKeys::Required, Some(database)) => Some(Arc::new(Keys::new(Arc::new(database.clone()), metrics.clone()))),
+        _ => None,
+    };
+    // Ends with this function.
+    let mut background = JoinSet::new();
+    if let Some(database) = database.clone() {
+        background.spawn(async move { database.look_after().await });
+    }
+    if let Some(keys) = keys.clone() {
+        background.spawn(async move { keys.keep_fresh().await });
+    }
+    let kept = database.clone().map(|database| KeptAnswers {
+        database,
+        window: settings.idempotency_window,
+    });
+    if let Some(kept) = kept.clone() {
+        background.spawn(async move { kept.keep_small().await });
+    }
+    let tasks = TaskTracker::new();
+    let quotas = database.clone().filter(|_| keys.is_some());
     let producer = Data::new(Producer {
         topics: settings.topics,
         tenant: settings.tenant,
         intake: Intake::default(),
-        log: kafka.clone(),
-        metrics: ProducerMetrics::register()?,
+        keys,
+        ingest: Arc::new(Ingest {
+            log: kafka.clone(),
+            quotas: quotas.map(|database| Quotas::new(Arc::new(database))),
+            answers: kept.map(|kept| Arc::new(kept) as Arc<dyn Answers>),
+            metrics: metrics.clone(),
+            tasks: tasks.clone(),
+            runtime: Handle::current(),
+        }),
+        metrics,
     });
 
+    let workers = available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS);
     let app_health = health.clone();
     let server = HttpServer::new(move || {
         let requests = requests.clone();
@@ -96,7 +137,8 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             .configure(api::routes(producer.clone()))
     })
     .disable_signals()
-    .max_connections(MAX_CONNECTIONS)
+    .workers(workers)
+    .max_connections(MAX_CONNECTIONS / workers)
     .shutdown_timeout(HTTP_DRAIN.as_secs())
     .bind((Ipv4Addr::UNSPECIFIED, port))
     .map_err(|source| RunError::Http { port, source })?
@@ -113,9 +155,12 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             return Ok(());
         }
     };
-    timeout(SHUTDOWN_DEADLINE, shut_down(&health, http, kafka, drain_delay))
-        .await
-        .map_err(|_| RunError::Deadline)??;
+    timeout(
+        SHUTDOWN_DEADLINE,
+        shut_down(&health, http, tasks, kafka, database, drain_delay),
+    )
+    .await
+    .map_err(|_| RunError::Deadline)??;
     outcome
 }
 
@@ -140,18 +185,26 @@ async fn watch(kafka: Arc<Kafka>, health: Health) -> RunError {
 async fn shut_down(
     health: &Health,
     http: ServerHandle,
+    tasks: TaskTracker,
     kafka: Arc<Kafka>,
+    database: Option<Database>,
     drain_delay: Duration,
 ) -> Result<(), RunError> {
     health.drain();
     sleep(drain_delay).await;
     http.stop(true).await;
-    let left = spawn_blocking(move || kafka.flush(FLUSH)).await?;
+    tasks.close();
+    let flush = spawn_blocking(move || kafka.flush(FLUSH));
+    let (left, _) = tokio::join!(flush, timeout(FLUSH, tasks.wait()));
+    let left = left?;
     if left > 0 {
         tracing::warn!(
             messages = left,
             "not acknowledged at the end; their clients have not been told that they are stored"
         );
+    }
+    if let Some(database) = database {
+        database.close().await;
     }
     tracing::info!("shut down");
     Ok(())

@@ -3,12 +3,16 @@
 //! Beside the contract's names, which the operator writes, there are a few that only this image knows, to be set
 //! through the component's `env` where a default does not fit.
 
-use crate::topics::{TopicError, Topics};
+use crate::{
+    database::{DatabaseSettings, schema},
+    topics::{TopicError, Topics},
+};
 use contract::{env, port};
 use rdkafka::ClientConfig;
 use runtime::{
     env::{Env, EnvError},
     kafka::{Tokens, client_config},
+    postgres::Server,
 };
 use std::{fmt, ops::RangeInclusive, time::Duration};
 
@@ -21,6 +25,15 @@ pub const DRAIN_DELAY_MS: &str = "DI_PRODUCER_DRAIN_DELAY_MS";
 pub const DELIVERY_TIMEOUT_MS: &str = "DI_PRODUCER_DELIVERY_TIMEOUT_MS";
 /// KiB of messages that may wait for Kafka; 65536 when unset.
 pub const QUEUE_KBYTES: &str = "DI_PRODUCER_QUEUE_KBYTES";
+
+/// Whether uploads need an API key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ApiKeys {
+    /// They do.
+    Required,
+    /// None is asked for, and none is looked at.
+    Off,
+}
 
 /// Settings that cannot work.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +65,12 @@ pub struct Settings {
     pub queue_kbytes: u32,
     /// Wait between "not ready" and the end of listening.
     pub drain_delay: Duration,
+    /// Whether uploads need an API key.
+    pub api_keys: ApiKeys,
+    /// How long the answer to a request with an idempotency key is kept.
+    pub idempotency_window: Duration,
+    /// PostgreSQL, where the environment names one.
+    pub database: Option<DatabaseSettings>,
 }
 
 impl fmt::Debug for Settings {
@@ -62,6 +81,8 @@ impl fmt::Debug for Settings {
             .field("topics", &self.topics)
             .field("delivery_timeout", &self.delivery_timeout)
             .field("queue_kbytes", &self.queue_kbytes)
+            .field("api_keys", &self.api_keys)
+            .field("database", &self.database)
             .finish_non_exhaustive()
     }
 }
@@ -69,6 +90,14 @@ impl fmt::Debug for Settings {
 impl Settings {
     /// Reads and checks the environment.
     pub fn from_env(env: &Env) -> Result<Settings, SettingsError> {
+        let (api_keys, database) = (api_keys(env)?, database(env)?);
+        if api_keys == ApiKeys::Required && database.is_none() {
+            return Err(wrong(
+                env::API_KEYS,
+                format!("Required needs PostgreSQL; set {}", env::POSTGRES_HOST),
+            )
+            .into());
+        }
         let prefix = env.optional(env::KAFKA_TOPIC_PREFIX).unwrap_or_default();
         Ok(Settings {
             port: env.parsed_or(PORT, port::PRODUCER)?,
@@ -84,8 +113,36 @@ impl Settings {
             delivery_timeout: milliseconds(env, DELIVERY_TIMEOUT_MS, 10_000, 500..=10_000)?,
             queue_kbytes: within(env, QUEUE_KBYTES, 65_536, 1_024..=1_048_576)?,
             drain_delay: milliseconds(env, DRAIN_DELAY_MS, 3_000, 0..=5_000)?,
+            api_keys,
+            idempotency_window: within(env, env::IDEMPOTENCY_WINDOW_SECONDS, 86_400, 60..=2_592_000)
+                .map(|seconds| Duration::from_secs(seconds.into()))?,
+            database,
         })
     }
+}
+
+fn api_keys(env: &Env) -> Result<ApiKeys, EnvError> {
+    match env.optional(env::API_KEYS).as_deref().map(str::trim) {
+        None | Some("Off") => Ok(ApiKeys::Off),
+        Some("Required") => Ok(ApiKeys::Required),
+        Some(_) => Err(wrong(env::API_KEYS, "must be Required or Off".to_owned())),
+    }
+}
+
+/// Where keys, quotas and kept answers are; nowhere where the environment names no PostgreSQL.
+pub fn database(env: &Env) -> Result<Option<DatabaseSettings>, SettingsError> {
+    if env.optional(env::POSTGRES_HOST).is_none() {
+        return Ok(None);
+    }
+    // What separates two pipelines on one server.
+    let records = env
+        .optional(env::POSTGRES_SCHEMA)
+        .unwrap_or_else(|| "public".to_owned());
+    Ok(Some(DatabaseSettings {
+        server: Server::from_env(env)?,
+        database: env.required(env::POSTGRES_DATABASE)?,
+        schema: schema::name(&records),
+    }))
 }
 
 fn milliseconds(env: &Env, name: &str, default: u32, allowed: RangeInclusive<u32>) -> Result<Duration, EnvError> {
@@ -97,10 +154,15 @@ fn within(env: &Env, name: &str, default: u32, allowed: RangeInclusive<u32>) -> 
     if allowed.contains(&number) {
         return Ok(number);
     }
-    Err(EnvError::Wrong {
+    let problem = format!("must be from {} to {}", allowed.start(), allowed.end());
+    Err(wrong(name, problem))
+}
+
+fn wrong(name: &str, problem: String) -> EnvError {
+    EnvError::Wrong {
         name: name.to_owned(),
-        problem: format!("must be from {} to {}", allowed.start(), allowed.end()),
-    })
+        problem,
+    }
 }
 
 #[cfg(test)]
@@ -123,6 +185,9 @@ mod tests {
         assert_eq!(settings.tenant, "default");
         assert_eq!(settings.delivery_timeout, Duration::from_secs(10));
         assert_eq!(settings.drain_delay, Duration::from_secs(3));
+        assert_eq!(settings.api_keys, ApiKeys::Off);
+        assert_eq!(settings.idempotency_window, Duration::from_secs(24 * 3600));
+        assert!(settings.database.is_none());
     }
 
     #[test]
@@ -136,5 +201,32 @@ mod tests {
             "environment variable ENABLED_TOPICS: orders is the topic of no source; topics are sms_batched, events_log, \
              apps_and_device_batched, contacts_batched, call_logs_batched"
         );
+    }
+
+    #[test]
+    fn keys_need_postgresql() {
+        assert_eq!(
+            settings(&[(env::API_KEYS, "Required")]).unwrap_err(),
+            "environment variable DI_API_KEYS is wrong: Required needs PostgreSQL; set DI_POSTGRES_HOST"
+        );
+        assert_eq!(
+            settings(&[(env::API_KEYS, "on")]).unwrap_err(),
+            "environment variable DI_API_KEYS is wrong: must be Required or Off"
+        );
+        let settings = settings(&[
+            (env::API_KEYS, "Required"),
+            (env::POSTGRES_HOST, "postgres"),
+            (env::POSTGRES_USERNAME, "user"),
+            (env::POSTGRES_PASSWORD, "hidden"),
+            (env::POSTGRES_DATABASE, "api_insights_db"),
+            (env::POSTGRES_SCHEMA, "blue"),
+        ])
+        .unwrap();
+        let database = settings.database.as_ref().unwrap();
+        assert_eq!(
+            (database.database.as_str(), database.schema.as_str()),
+            ("api_insights_db", "producer_blue")
+        );
+        assert!(!format!("{settings:?}").contains("hidden"), "{settings:?}");
     }
 }

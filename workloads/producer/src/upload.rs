@@ -3,46 +3,79 @@
 use crate::refusal::Refusal;
 use chrono::{DateTime, Utc};
 use contract::{
-    Envelope, FieldError, Record, RecordId, Source, SyncRequest, identity,
+    Envelope, FieldError, Record, RecordId, Source, identity,
     message::{ENVELOPE_VERSION, MAX_IDENTIFIER, MAX_RECORDS},
 };
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// An upload in which every record is good, ready to be written. The parsed JSON is gone, so that what waits for
-/// Kafka is as small as it can be.
+/// An upload, ready to be written. The parsed JSON is gone, so that what waits for Kafka is as small as it can be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upload {
     /// The upload's id, the client's or a new one.
     pub batch_id: Uuid,
     /// The user, key of every message.
     pub user: String,
-    /// The messages: one for all records of a batched source, else one for each record.
+    /// The messages of the good records: one for all of them where the source is batched, else one for each. None
+    /// where no record is good.
     pub messages: Vec<Vec<u8>>,
-    /// Ids of the records, in the order of the request.
-    pub record_ids: Vec<RecordId>,
+    /// What is known of each record, in the order of the request.
+    pub records: Vec<Result<Placed, FieldError>>,
+}
+
+/// A good record, and where it travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placed {
+    /// Identity of the record.
+    pub record_id: RecordId,
+    /// Its message, by number.
+    pub message: usize,
+    /// Its place in the message.
+    pub index: i32,
 }
 
 impl Upload {
-    /// Checks the body and makes the messages. One bad record refuses the whole upload: a client that is told which
-    /// field is wrong can mend it, and half an upload would need two answers.
+    /// How many records are good.
+    pub fn good(&self) -> usize {
+        self.records.iter().flatten().count()
+    }
+
+    /// Checks the body and makes the messages. What is wrong with the upload as a whole refuses it; what is wrong with
+    /// a record leaves out that record alone.
     pub fn parse(source: Source, tenant: &str, body: &[u8], received_at: DateTime<Utc>) -> Result<Upload, Refusal> {
         let body: Value = serde_json::from_slice(body).map_err(|error| Refusal::MalformedJson(error.to_string()))?;
-        let SyncRequest {
+        let Request {
             user,
             device,
             batch_id,
             records,
         } = request(body)?;
         let batch_id = batch_id.unwrap_or_else(Uuid::new_v4);
-        let record_ids = records
-            .iter()
-            .enumerate()
-            .map(|(index, record)| {
-                Record::parse(source, record).map_err(|error| in_record(index, error))?;
-                Ok(identity::record_id(tenant, source, &user, &device, record))
+        let mut good = Vec::new();
+        let mut check = |path: String, record: Value| {
+            Record::parse(source, &record).map_err(|error| within(path, error))?;
+            let record_id = identity::record_id(tenant, source, &user, &device, &record);
+            let place = good.len();
+            good.push(record);
+            // At most as many as MAX_RECORDS.
+            let (message, index) = match source.batched() {
+                true => (0, place as i32),
+                false => (place, 0),
+            };
+            Ok(Placed {
+                record_id,
+                message,
+                index,
             })
-            .collect::<Result<Vec<_>, FieldError>>()?;
+        };
+        let records = match records {
+            Records::One(record) => vec![check("record".to_owned(), record)],
+            Records::Many(records) => records
+                .into_iter()
+                .enumerate()
+                .map(|(index, record)| check(format!("records[{index}]"), record))
+                .collect(),
+        };
         let envelope = |records| Envelope {
             version: ENVELOPE_VERSION,
             tenant: tenant.to_owned(),
@@ -53,8 +86,9 @@ impl Upload {
             records,
         };
         let messages = match source.batched() {
-            true => vec![envelope(records).encode(source)],
-            false => records
+            true if good.is_empty() => vec![],
+            true => vec![envelope(good).encode(source)],
+            false => good
                 .into_iter()
                 .map(|record| envelope(vec![record]).encode(source))
                 .collect(),
@@ -63,15 +97,16 @@ impl Upload {
             batch_id,
             user,
             messages,
-            record_ids,
+            records,
         })
     }
 }
 
-fn in_record(index: usize, error: FieldError) -> FieldError {
+/// The error by its path in the request.
+fn within(record: String, error: FieldError) -> FieldError {
     let field = match error.field.as_str() {
-        "" => format!("records[{index}]"),
-        field => format!("records[{index}].{field}"),
+        "" => record,
+        field => format!("{record}.{field}"),
     };
     FieldError {
         field,
@@ -79,12 +114,25 @@ fn in_record(index: usize, error: FieldError) -> FieldError {
     }
 }
 
+/// What a body holds.
+struct Request {
+    user: String,
+    device: String,
+    batch_id: Option<Uuid>,
+    records: Records,
+}
+
+enum Records {
+    One(Value),
+    Many(Vec<Value>),
+}
+
 /// The request's fields, one by one: serde's own errors would not name the field.
-fn request(body: Value) -> Result<SyncRequest, FieldError> {
+fn request(body: Value) -> Result<Request, FieldError> {
     let Value::Object(mut fields) = body else {
         return Err(wrong("", "the body must be a JSON object"));
     };
-    let request = SyncRequest {
+    let request = Request {
         user: identifier(&mut fields, "user")?,
         device: identifier(&mut fields, "device")?,
         batch_id: batch_id(&mut fields)?,
@@ -93,7 +141,7 @@ fn request(body: Value) -> Result<SyncRequest, FieldError> {
     match fields.keys().next() {
         Some(field) => Err(wrong(
             field,
-            "is not known; the fields are user, device, batchId and records",
+            "is not known; the fields are user, device, batchId, and records or record",
         )),
         None => Ok(request),
     }
@@ -119,11 +167,13 @@ fn batch_id(fields: &mut Map<String, Value>) -> Result<Option<Uuid>, FieldError>
     }
 }
 
-fn records(fields: &mut Map<String, Value>) -> Result<Vec<Value>, FieldError> {
-    match fields.remove("records") {
-        None => Err(wrong("records", "is missing")),
-        Some(Value::Array(records)) if (1..=MAX_RECORDS).contains(&records.len()) => Ok(records),
-        Some(_) => Err(wrong(
+fn records(fields: &mut Map<String, Value>) -> Result<Records, FieldError> {
+    match (fields.remove("records"), fields.remove("record")) {
+        (None, None) => Err(wrong("records", "is missing")),
+        (None, Some(record)) => Ok(Records::One(record)),
+        (Some(_), Some(_)) => Err(wrong("record", "must not come together with records")),
+        (Some(Value::Array(records)), None) if (1..=MAX_RECORDS).contains(&records.len()) => Ok(Records::Many(records)),
+        (Some(_), None) => Err(wrong(
             "records",
             &format!("must be an array of 1 to {MAX_RECORDS} records"),
         )),
@@ -159,9 +209,15 @@ mod tests {
         assert_eq!(upload.messages.len(), 1);
         let envelope = Envelope::decode(&upload.messages[0]).unwrap();
         assert_eq!(envelope.records, [sms("1"), sms("2")]);
+        let record_id = identity::record_id("default", Source::Sms, "u", "d", &sms("2"));
+        let (message, index) = (0, 1);
         assert_eq!(
-            upload.record_ids[1],
-            identity::record_id("default", Source::Sms, "u", "d", &sms("2"))
+            upload.records[1],
+            Ok(Placed {
+                record_id,
+                message,
+                index
+            })
         );
 
         let event = |id: u32| json!({"id": id, "timestamp": 0, "name": "open"});
@@ -169,11 +225,17 @@ mod tests {
         let upload = parse(Source::Events, &body).unwrap();
         assert_eq!(upload.messages.len(), 3);
         assert_eq!(Envelope::decode(&upload.messages[2]).unwrap().records, [event(3)]);
-        assert_eq!(upload.record_ids.len(), 3);
+        let places: Vec<_> = upload
+            .records
+            .iter()
+            .flatten()
+            .map(|record| (record.message, record.index))
+            .collect();
+        assert_eq!(places, [(0, 0), (1, 0), (2, 0)]);
     }
 
     #[test]
-    fn an_error_names_the_field() {
+    fn what_is_wrong_with_the_upload_refuses_it_and_names_the_field() {
         let long = "x".repeat(MAX_IDENTIFIER + 1);
         let cases = [
             (json!([]), "", "the body must be a JSON object"),
@@ -207,17 +269,12 @@ mod tests {
             (
                 json!({"user": "u", "device": "d", "records": [sms("1")], "extra": 1}),
                 "extra",
-                "is not known; the fields are user, device, batchId and records",
+                "is not known; the fields are user, device, batchId, and records or record",
             ),
             (
-                json!({"user": "u", "device": "d", "records": [sms("1"), 7]}),
-                "records[1]",
-                "a record is a JSON object",
-            ),
-            (
-                json!({"user": "u", "device": "d", "records": [sms("1"), sms("2"), {"sender": "a", "body": "b"}]}),
-                "records[2].timestamp",
-                "is missing",
+                json!({"user": "u", "device": "d", "records": [sms("1")], "record": sms("2")}),
+                "record",
+                "must not come together with records",
             ),
         ];
         for (body, field, problem) in cases {
@@ -233,11 +290,57 @@ mod tests {
     }
 
     #[test]
+    fn bad_records_are_left_out_and_the_others_keep_their_places() {
+        let bad = json!({"sender": "a", "body": "b"});
+        let invalid = |field: &str, problem: &str| Err(wrong(field, problem));
+        for (source, places) in [(Source::Sms, [(0, 0), (0, 1)]), (Source::Events, [(0, 0), (1, 0)])] {
+            let good = |id: &str| match source {
+                Source::Events => json!({"id": id, "timestamp": 0, "name": "open"}),
+                _ => sms(id),
+            };
+            let body = json!({"user": "u", "device": "d", "records": [bad, good("1"), 7, good("2")]});
+            let upload = parse(source, &body).unwrap();
+            assert_eq!(upload.records[0], invalid("records[0].timestamp", "is missing"));
+            assert_eq!(upload.records[2], invalid("records[2]", "a record is a JSON object"));
+            let found: Vec<_> = upload.records.iter().flatten().collect();
+            assert_eq!(
+                found
+                    .iter()
+                    .map(|record| (record.message, record.index))
+                    .collect::<Vec<_>>(),
+                places
+            );
+            for (record, id) in found.iter().zip(["1", "2"]) {
+                let envelope = Envelope::decode(&upload.messages[record.message]).unwrap();
+                assert_eq!(envelope.records[record.index as usize], good(id));
+            }
+        }
+        let body = json!({"user": "u", "device": "d", "records": [bad]});
+        assert!(
+            parse(Source::Sms, &body).unwrap().messages.is_empty(),
+            "nothing to write"
+        );
+    }
+
+    #[test]
+    fn a_single_record_may_come_by_itself() {
+        let body = json!({"user": "u", "device": "d", "record": sms("1")});
+        let upload = parse(Source::Sms, &body).unwrap();
+        assert_eq!(Envelope::decode(&upload.messages[0]).unwrap().records, [sms("1")]);
+        assert_eq!(upload.records.len(), 1);
+        let body = json!({"user": "u", "device": "d", "record": {"timestamp": 0, "sender": "a"}});
+        assert_eq!(
+            parse(Source::Sms, &body).unwrap().records,
+            [Err(wrong("record.body", "is missing"))]
+        );
+    }
+
+    #[test]
     fn an_array_of_too_many_records_is_refused() {
         let body = json!({"user": "u", "device": "d", "records": vec![sms("1"); MAX_RECORDS + 1]});
         assert!(matches!(parse(Source::Sms, &body), Err(Refusal::InvalidField(error)) if error.field == "records"));
         let body = json!({"user": "u", "device": "d", "records": vec![sms("1"); MAX_RECORDS]});
-        assert_eq!(parse(Source::Sms, &body).unwrap().record_ids.len(), MAX_RECORDS);
+        assert_eq!(parse(Source::Sms, &body).unwrap().records.len(), MAX_RECORDS);
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use contract::env;
 use producer::{
     Settings,
-    kafka::{CheckError, Kafka, MessageLog, Position, WriteError},
+    kafka::{CheckError, Kafka, MessageLog, Outcome, WriteError},
 };
 use rdkafka::{
     mocking::MockCluster,
@@ -26,6 +26,11 @@ fn settings(brokers: &str) -> Settings {
     settings
 }
 
+/// What becomes of one message.
+async fn write(kafka: &Kafka, message: &[u8]) -> Outcome {
+    kafka.write(TOPIC, "u", vec![message.to_vec()]).await.remove(0)
+}
+
 fn cluster() -> MockCluster<'static, DefaultProducerContext> {
     MockCluster::new(1).unwrap()
 }
@@ -44,13 +49,13 @@ fn ready(cluster: &MockCluster<'_, DefaultProducerContext>, change: impl FnOnce(
 async fn acknowledged_messages_have_their_positions_in_order() {
     let cluster = cluster();
     let kafka = ready(&cluster, |_| {});
-    let written = kafka
-        .write(TOPIC, "u", vec![b"a".to_vec(), b"b".to_vec()])
-        .await
-        .unwrap();
-    assert!(!written.cluster.is_empty());
-    let expected = [0, 1].map(|offset| Position { partition: 0, offset });
-    assert_eq!(written.positions, expected);
+    let outcomes = kafka.write(TOPIC, "u", vec![b"a".to_vec(), b"b".to_vec()]).await;
+    let places: Vec<(bool, i32, i64)> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().unwrap())
+        .map(|position| (position.cluster.is_empty(), position.partition, position.offset))
+        .collect();
+    assert_eq!(places, [(false, 0, 0), (false, 0, 1)]);
     assert_eq!(kafka.flush(Duration::from_secs(1)), 0);
 }
 
@@ -76,7 +81,7 @@ async fn nothing_is_queued_before_kafka_was_reached() {
     };
     assert!(reason.contains("Connection refused"), "{reason}");
     let started = Instant::now();
-    let error = kafka.write(TOPIC, "u", vec![b"a".to_vec()]).await.unwrap_err();
+    let error = write(&kafka, b"a").await.unwrap_err();
     assert!(matches!(error, WriteError::Unavailable(_)), "{error}");
     assert!(
         started.elapsed() < Duration::from_millis(500),
@@ -91,14 +96,14 @@ async fn a_broker_that_goes_away_ends_the_wait_within_the_bound() {
     let kafka = ready(&cluster, |_| {});
     cluster.broker_down(1).unwrap();
     let started = Instant::now();
-    let error = kafka.write(TOPIC, "u", vec![b"a".to_vec()]).await.unwrap_err();
+    let error = write(&kafka, b"a").await.unwrap_err();
     assert!(matches!(error, WriteError::Unavailable(_)), "{error}");
     assert!(started.elapsed() < Duration::from_secs(4), "{:?}", started.elapsed());
     assert!(matches!(kafka.check(), Err(CheckError::NotReady(_))));
 
     cluster.broker_up(1).unwrap();
     assert_eq!(kafka.check(), Ok(()));
-    kafka.write(TOPIC, "u", vec![b"b".to_vec()]).await.unwrap();
+    write(&kafka, b"b").await.unwrap();
 }
 
 #[tokio::test]
@@ -106,32 +111,37 @@ async fn a_full_queue_is_told_at_once() {
     let cluster = cluster();
     let kafka = ready(&cluster, |settings| settings.queue_kbytes = 8);
     cluster.broker_down(1).unwrap();
-    let messages = vec![vec![0; 4096]; 8];
     let started = Instant::now();
-    assert_eq!(kafka.write(TOPIC, "u", messages).await, Err(WriteError::QueueFull));
+    let (filling, at_once) = tokio::join!(kafka.write(TOPIC, "u", vec![vec![0; 4096]; 8]), async {
+        let outcome = write(&kafka, b"a").await;
+        (outcome, started.elapsed())
+    });
+    let full: Vec<bool> = filling
+        .iter()
+        .map(|outcome| *outcome == Err(WriteError::QueueFull))
+        .collect();
+    assert!(full.is_sorted(), "nothing overtakes what has no room: {full:?}");
+    assert_eq!((full[0], full[7]), (false, true));
     assert!(
-        started.elapsed() < Duration::from_millis(500),
+        matches!(filling[0], Err(WriteError::Unavailable(_))),
         "{:?}",
-        started.elapsed()
+        filling[0]
     );
+    let (outcome, after) = at_once;
+    assert_eq!(outcome, Err(WriteError::QueueFull));
+    assert!(after < Duration::from_millis(500), "{after:?}");
 }
 
 #[tokio::test]
 async fn a_message_too_large_for_client_or_broker_says_so() {
     let cluster = cluster();
     let kafka = ready(&cluster, |_| {});
-    assert_eq!(
-        kafka.write(TOPIC, "u", vec![vec![0; 1_000_001]]).await,
-        Err(WriteError::TooLarge)
-    );
+    assert_eq!(write(&kafka, &[0; 1_000_001]).await, Err(WriteError::TooLarge));
     cluster.request_errors(
         RDKafkaApiKey::Produce,
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE],
     );
-    assert_eq!(
-        kafka.write(TOPIC, "u", vec![b"a".to_vec()]).await,
-        Err(WriteError::TooLarge)
-    );
+    assert_eq!(write(&kafka, b"a").await, Err(WriteError::TooLarge));
 }
 
 #[tokio::test]

@@ -108,7 +108,7 @@ async fn an_upload_under_way_is_answered_before_the_end() {
     let answer = under_way.await.unwrap().unwrap();
     assert_eq!(answer.status(), StatusCode::OK);
     let answer: SyncResponse = answer.json().await.unwrap();
-    assert_eq!(answer.receipts.len(), 1);
+    assert_eq!(answer.receipts().count(), 1);
     let after_the_end = running.upload();
     running.ended.await.unwrap().unwrap();
     assert!(after_the_end.await.is_err(), "the port is closed");

@@ -2,6 +2,7 @@
 //!
 //! - [`env`](mod@env): configuration from environment variables, with errors that name the variable
 //! - [`kafka`]: client settings for the brokers that the environment names
+//! - [`postgres`]: the PostgreSQL server that the environment names
 //! - [`health`]: which parts of a workload are ready, and why not
 //! - [`metrics`]: Prometheus collectors, registered once
 //! - [`http`]: `/healthz`, `/ready`, `/metrics` and the measuring of requests
@@ -14,6 +15,7 @@ pub mod health;
 pub mod http;
 pub mod kafka;
 pub mod metrics;
+pub mod postgres;
 pub mod shutdown;
 pub mod telemetry;
 pub mod tls;

@@ -19,6 +19,7 @@ use crate::{
     sink::{Fault, POSTGRES, StoreError},
 };
 use contract::Source;
+use runtime::postgres::quoted;
 use sqlx::{
     Executor, PgConnection, PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
@@ -55,7 +56,7 @@ impl Postgres {
         let search_path = quoted(&config.schema);
         let staging: String = sources.iter().map(|source| table::staging(*source)).collect();
         let pool = PgPoolOptions::new()
-            .max_connections(config.max_connections)
+            .max_connections(config.server.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| {
                 let (search_path, staging) = (search_path.clone(), staging.clone());
@@ -83,18 +84,7 @@ impl Postgres {
 }
 
 fn connect_options(config: &PostgresConfig) -> PgConnectOptions {
-    let options = PgConnectOptions::new_without_pgpass()
-        .host(&config.host)
-        .port(config.port)
-        .database(&config.database)
-        .username(&config.username)
-        .password(&config.password)
-        .application_name("syncpipeline-consumer")
-        .ssl_mode(config.tls_mode);
-    match &config.tls_authorities {
-        Some(authorities) => options.ssl_root_cert_from_pem(authorities.clone().into_bytes()),
-        None => options,
-    }
+    config.server.options(&config.database, "syncpipeline-consumer")
 }
 
 async fn set_search_path(connection: &mut PgConnection, search_path: &str) -> Result<(), sqlx::Error> {
@@ -103,10 +93,6 @@ async fn set_search_path(connection: &mut PgConnection, search_path: &str) -> Re
         .execute(connection)
         .await
         .map(drop)
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Bounds an operation on the client's side too: the server's own limits do not help when the network is away.

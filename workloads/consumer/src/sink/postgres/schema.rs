@@ -1,12 +1,13 @@
 //! The pipeline's schema: migrations, and the months of the partitioned tables.
 
-use super::{Postgres, bounded, connect_options, quoted, set_search_path, store_error};
+use super::{Postgres, bounded, connect_options, set_search_path, store_error};
 use crate::{
     config::PostgresConfig,
     sink::{Fault, POSTGRES, StoreError},
 };
 use chrono::{Datelike, Months, NaiveDate, Utc};
 use contract::source::Storage;
+use runtime::postgres::quoted;
 use sqlx::{Connection, Executor, PgConnection, migrate::MigrateError};
 use std::time::Duration;
 

@@ -1,32 +1,12 @@
-//! The API's description, at `/openapi.json`. The types here are the contract's in the words of OpenAPI; tests hold
-//! the two together.
+//! What is sent.
 
 use chrono::{DateTime, Utc};
 use serde::Serialize;
-use std::sync::LazyLock;
 use utoipa::{
-    OpenApi, PartialSchema, ToSchema,
+    PartialSchema, ToSchema,
     openapi::{Ref, RefOr, Schema, schema::AnyOfBuilder},
 };
 use uuid::Uuid;
-
-/// The document.
-pub fn document() -> &'static utoipa::openapi::OpenApi {
-    static DOCUMENT: LazyLock<utoipa::openapi::OpenApi> = LazyLock::new(Api::openapi);
-    &DOCUMENT
-}
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "SyncPipeline producer",
-        description = "Takes uploads of mobile data into Kafka."
-    ),
-    paths(crate::api::sync),
-    // What the path does not lead to by itself: the schema of its parameter, and the alternatives of a record.
-    components(schemas(SourceName, SmsRecord, EventRecord, AppOrDeviceRecord, ContactRecord, CallRecord))
-)]
-struct Api;
 
 /// Kind of synced data.
 #[derive(Debug, Serialize, ToSchema)]
@@ -57,9 +37,13 @@ pub struct SyncRequest {
     /// The client's id of this upload; the producer makes one where it is left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_id: Option<Uuid>,
-    /// Records of the route's source.
+    /// Records of the route's source; `record` in its place for a single one.
     #[schema(min_items = 1, max_items = 1000)]
-    pub records: Vec<Record>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<Vec<Record>>,
+    /// A single record, in place of `records`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub record: Option<Record>,
 }
 
 /// A record of one of the sources.
@@ -221,143 +205,4 @@ pub enum Timestamp {
     Text(DateTime<Utc>),
     /// Milliseconds since 1970.
     Milliseconds(i64),
-}
-
-/// Sent after Kafka acknowledged every record.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct SyncResponse {
-    /// The upload.
-    pub batch_id: Uuid,
-    /// A receipt for each record, in the order of the request.
-    pub receipts: Vec<Receipt>,
-}
-
-/// Where Kafka keeps an accepted record.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Receipt {
-    /// Kafka cluster id.
-    pub cluster: String,
-    /// Topic.
-    pub topic: String,
-    /// Partition.
-    pub partition: i32,
-    /// Offset of the message.
-    pub offset: i64,
-    /// Place of the record in its message.
-    pub index: i32,
-    /// Identity of the record in the stores.
-    pub record_id: Uuid,
-}
-
-/// Any answer other than 200.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ErrorResponse {
-    /// What went wrong.
-    pub error: ErrorDetail,
-}
-
-/// What went wrong.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct ErrorDetail {
-    /// Stable name of the error, for example `invalid_field`.
-    pub code: String,
-    /// What is wrong and what to do about it.
-    pub message: String,
-    /// Path of the field that is wrong, for example `records[3].timestamp`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub field: Option<String>,
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use contract::{Source, identity};
-    use serde_json::{Value, json};
-    use std::collections::BTreeSet;
-
-    fn schema(name: &str) -> Value {
-        let document = serde_json::to_value(document()).unwrap();
-        document["components"]["schemas"][name].clone()
-    }
-
-    fn properties(name: &str) -> BTreeSet<String> {
-        schema(name)["properties"]
-            .as_object()
-            .unwrap()
-            .keys()
-            .cloned()
-            .collect()
-    }
-
-    fn keys(value: &Value) -> BTreeSet<String> {
-        value.as_object().unwrap().keys().cloned().collect()
-    }
-
-    #[test]
-    fn requests_and_answers_are_those_of_the_contract() {
-        let request = contract::SyncRequest {
-            user: "u".to_owned(),
-            device: "d".to_owned(),
-            batch_id: Some(Uuid::nil()),
-            records: vec![json!({})],
-        };
-        assert_eq!(properties("SyncRequest"), keys(&serde_json::to_value(request).unwrap()));
-        let receipt = identity::Receipt {
-            cluster: String::new(),
-            topic: String::new(),
-            partition: 0,
-            offset: 0,
-            index: 0,
-            record_id: Uuid::nil(),
-        };
-        let answer = contract::SyncResponse {
-            batch_id: Uuid::nil(),
-            receipts: vec![receipt],
-        };
-        let answer = serde_json::to_value(answer).unwrap();
-        assert_eq!(properties("SyncResponse"), keys(&answer));
-        assert_eq!(properties("Receipt"), keys(&answer["receipts"][0]));
-        assert_eq!(
-            schema("SourceName")["enum"],
-            json!(Source::ALL.map(Source::name)),
-            "{}",
-            schema("SourceName")
-        );
-    }
-
-    #[test]
-    fn every_reference_leads_somewhere() {
-        let text = serde_json::to_string(document()).unwrap();
-        let references: Vec<&str> = text.split(r##""#/components/schemas/"##).skip(1).collect();
-        assert!(references.len() > 10, "{text}");
-        for reference in references {
-            let name = reference.split('"').next().unwrap();
-            assert!(schema(name).is_object(), "{name} is not described");
-        }
-    }
-
-    #[test]
-    fn every_example_is_a_good_record_and_every_required_field_is_required() {
-        let records = [
-            (Source::Sms, "SmsRecord"),
-            (Source::Events, "EventRecord"),
-            (Source::AppsAndDevice, "AppOrDeviceRecord"),
-            (Source::Contacts, "ContactRecord"),
-            (Source::CallLogs, "CallRecord"),
-        ];
-        assert_eq!(schema("Record")["anyOf"].as_array().unwrap().len(), records.len());
-        for (source, name) in records {
-            let schema = schema(name);
-            let example = &schema["example"];
-            contract::Record::parse(source, example).unwrap_or_else(|error| panic!("{name}: {error}"));
-            for field in schema["required"].as_array().unwrap() {
-                let mut without = example.clone();
-                without.as_object_mut().unwrap().remove(field.as_str().unwrap());
-                let error = contract::Record::parse(source, &without).unwrap_err();
-                assert_eq!(Value::from(error.field), *field, "{name}");
-            }
-        }
-    }
 }

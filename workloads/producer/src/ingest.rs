@@ -1,0 +1,150 @@
+//! From an upload that is read to its answer: whether it is a repeat, whether the quota has room, and then Kafka.
+
+use crate::{
+    answer::Answer,
+    idempotency::{Answers, Claim, Kept, request::RepeatableRequest},
+    intake::Room,
+    kafka::MessageLog,
+    keys::Key,
+    metrics::ProducerMetrics,
+    quota::Quotas,
+    refusal::Refusal,
+    upload::Upload,
+};
+use contract::Source;
+use std::{sync::Arc, time::Instant};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+/// What an upload needs once it is read.
+pub struct Ingest {
+    /// Kafka.
+    pub log: Arc<dyn MessageLog>,
+    /// What each key may still upload; no limits where there is none.
+    pub quotas: Option<Quotas>,
+    /// Answers kept for repeats; none are where there is nowhere to keep them.
+    pub answers: Option<Arc<dyn Answers>>,
+    /// Collectors.
+    pub metrics: ProducerMetrics,
+    /// Uploads that go on when their clients have gone.
+    pub tasks: TaskTracker,
+    /// Where they do: an HTTP worker ends with its connections.
+    pub runtime: Handle,
+}
+
+/// An upload that is read.
+pub struct Job {
+    /// What is synced.
+    pub source: Source,
+    /// Where it goes.
+    pub topic: String,
+    /// Whose it is, where that is asked.
+    pub key: Option<Arc<Key>>,
+    /// The upload.
+    pub upload: Upload,
+    /// The memory of its messages.
+    pub room: Room,
+    /// What it is called, where it may be repeated.
+    pub repeatable: Option<RepeatableRequest>,
+}
+
+/// What the client is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// What became of its records.
+    New(Answer),
+    /// What it was told, or was to be told, the first time.
+    Repeated(Kept),
+}
+
+impl Ingest {
+    /// Does it. One that may be repeated is done to its end even where its client goes away: that client comes back.
+    pub async fn take(self: &Arc<Ingest>, job: Job) -> Result<Reply, Refusal> {
+        let (source, records) = (job.source, job.upload.records.len());
+        let outcome = match job.repeatable.clone() {
+            None => self.once(job).await.map(Reply::New),
+            Some(request) => {
+                let ingest = self.clone();
+                let task = async move { ingest.repeatable(request, job).await };
+                let task = self.tasks.spawn_on(task, &self.runtime);
+                // A task that panicked, or a process at its end.
+                task.await.unwrap_or(Err(Refusal::Busy))
+            }
+        };
+        match &outcome {
+            Ok(Reply::New(_)) => {}
+            Ok(Reply::Repeated(_)) => self.metrics.replayed(source.name()),
+            Err(refusal) => self.metrics.refused(source.name(), refusal.code(), records),
+        }
+        outcome
+    }
+
+    async fn repeatable(&self, request: RepeatableRequest, job: Job) -> Result<Reply, Refusal> {
+        let answers = self.answers.as_ref().ok_or(Refusal::NothingKept)?;
+        let claim = match answers.claim(request.clone()).await? {
+            Claim::Ours(claim) => claim,
+            Claim::Answered(kept) => return Ok(Reply::Repeated(kept)),
+            Claim::UnderWay { seconds } => return Err(Refusal::UnderWay { seconds }),
+            Claim::OtherRequest => return Err(Refusal::OtherRequest),
+        };
+        let outcome = self.once(job).await;
+        self.settle(answers.as_ref(), request, claim, &outcome).await;
+        outcome.map(Reply::New)
+    }
+
+    /// Keeps an answer that a repeat should get. One with a retry in it, and a refusal, is not the last word.
+    async fn settle(
+        &self,
+        answers: &dyn Answers,
+        request: RepeatableRequest,
+        claim: Uuid,
+        outcome: &Result<Answer, Refusal>,
+    ) {
+        let kept = match outcome {
+            Ok(answer) if !answer.body.has_retry() => answer.kept(),
+            _ => None,
+        };
+        let settled = match kept {
+            Some(kept) => answers.keep(request, claim, kept).await,
+            None => answers.release(request, claim).await,
+        };
+        if let Err(error) = settled {
+            // A repeat waits until the claim is over, and is then done anew: its records are stored once all the same.
+            tracing::debug!(%error, "the end of a repeatable request is not noted");
+        }
+    }
+
+    async fn once(&self, job: Job) -> Result<Answer, Refusal> {
+        let Job {
+            source,
+            topic,
+            key,
+            upload,
+            room,
+            ..
+        } = job;
+        if let (Some(quotas), Some(key)) = (&self.quotas, &key) {
+            quotas.take(key, upload.good()).await?;
+        }
+        let Upload {
+            batch_id,
+            user,
+            messages,
+            records,
+        } = upload;
+        // What waits for Kafka is counted by the queue to Kafka.
+        drop(room);
+        let started = Instant::now();
+        let outcomes = match messages.is_empty() {
+            true => vec![],
+            false => self.log.write(&topic, &user, messages).await,
+        };
+        if let Some(error) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
+            tracing::debug!(topic, %error, "not acknowledged");
+        }
+        let answer = Answer::new(source, &topic, batch_id, records, &outcomes)?;
+        self.metrics.answered(source.name(), &topic, &answer, started.elapsed());
+        Ok(answer)
+    }
+}

@@ -1,0 +1,177 @@
+//! The API over a Kafka that answers as the test says, and what is sent to it.
+
+use actix_web::{
+    App,
+    body::MessageBody,
+    http::{StatusCode, header},
+    test,
+    web::Data,
+};
+use contract::http::IDEMPOTENT_REPLAY;
+use flate2::{Compression, write::GzEncoder};
+use futures::{FutureExt, future::BoxFuture};
+use producer::{
+    api::{Producer, routes},
+    idempotency::Answers,
+    ingest::Ingest,
+    intake::Intake,
+    kafka::{MessageLog, Outcome, Position, WriteError},
+    keys::Keys,
+    metrics::ProducerMetrics,
+    quota::{Quotas, store::QuotaStore},
+    topics::Topics,
+};
+use serde_json::{Value, json};
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+
+/// Keeps what is written and answers as the test says; each message gets the next offset of partition 3.
+pub(crate) struct Scripted {
+    /// What becomes of the messages of a write; of those past its end what becomes of the last.
+    pub(crate) outcomes: Vec<Result<(), WriteError>>,
+    pub(crate) written: Mutex<Vec<(String, String, Vec<u8>)>>,
+}
+
+impl MessageLog for Scripted {
+    fn write<'a>(&'a self, topic: &'a str, key: &'a str, messages: Vec<Vec<u8>>) -> BoxFuture<'a, Vec<Outcome>> {
+        let last = self.outcomes.last().unwrap();
+        let outcomes = (0..messages.len())
+            .map(|number| {
+                self.outcomes.get(number).unwrap_or(last).clone().map(|()| Position {
+                    cluster: "cluster-1".into(),
+                    partition: 3,
+                    offset: number as i64,
+                })
+            })
+            .collect();
+        let messages = messages
+            .into_iter()
+            .map(|message| (topic.to_owned(), key.to_owned(), message));
+        self.written.lock().unwrap().extend(messages);
+        async move { outcomes }.boxed()
+    }
+}
+
+pub(crate) struct Api {
+    pub(crate) log: Arc<Scripted>,
+    pub(crate) intake: Intake,
+    pub(crate) keys: Option<Arc<Keys>>,
+    pub(crate) counts: Option<Arc<dyn QuotaStore>>,
+    pub(crate) answers: Option<Arc<dyn Answers>>,
+}
+
+impl Api {
+    /// Over a Kafka that acknowledges everything.
+    pub(crate) fn new() -> Api {
+        Api::over([Ok(())])
+    }
+
+    pub(crate) fn over(outcomes: impl Into<Vec<Result<(), WriteError>>>) -> Api {
+        Api {
+            log: Arc::new(Scripted {
+                outcomes: outcomes.into(),
+                written: Mutex::default(),
+            }),
+            intake: Intake::default(),
+            keys: None,
+            counts: None,
+            answers: None,
+        }
+    }
+
+    pub(crate) async fn call(&self, request: test::TestRequest) -> Answer {
+        let enabled = ["sms_batched", "events_log"].map(str::to_owned).to_vec();
+        let producer = Data::new(Producer {
+            topics: Topics::new(enabled, "", Some("India".to_owned())).unwrap(),
+            tenant: "default".to_owned(),
+            intake: self.intake.clone(),
+            keys: self.keys.clone(),
+            ingest: Arc::new(Ingest {
+                log: self.log.clone(),
+                quotas: self.counts.clone().map(Quotas::new),
+                answers: self.answers.clone(),
+                metrics: ProducerMetrics::register().unwrap(),
+                tasks: TaskTracker::new(),
+                runtime: Handle::current(),
+            }),
+            metrics: ProducerMetrics::register().unwrap(),
+        });
+        let app = test::init_service(App::new().configure(routes(producer))).await;
+        let answer = test::call_service(&app, request.to_request()).await;
+        let retry_after = answer
+            .headers()
+            .get(header::RETRY_AFTER)
+            .map(|value| value.to_str().unwrap().to_owned());
+        let status = answer.status();
+        let replayed = answer.headers().contains_key(IDEMPOTENT_REPLAY);
+        let body = answer.into_body().try_into_bytes().unwrap();
+        Answer {
+            status,
+            retry_after,
+            replayed,
+            body: serde_json::from_slice(&body).unwrap(),
+        }
+    }
+
+    pub(crate) async fn post(&self, source: &str, body: impl Into<String>) -> Answer {
+        self.call(upload(source).set_payload(body.into())).await
+    }
+
+    pub(crate) fn messages(&self) -> Vec<(String, String, Vec<u8>)> {
+        self.log.written.lock().unwrap().clone()
+    }
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) retry_after: Option<String>,
+    pub(crate) replayed: bool,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn code(&self) -> &str {
+        self.body["error"]["code"].as_str().unwrap()
+    }
+
+    /// Of each record.
+    pub(crate) fn statuses(&self) -> Vec<&str> {
+        let results = self.body["results"].as_array().unwrap();
+        results
+            .iter()
+            .map(|result| result["status"].as_str().unwrap())
+            .collect()
+    }
+}
+
+pub(crate) fn upload(source: &str) -> test::TestRequest {
+    test::TestRequest::post()
+        .uri(&format!("/v1/sync/{source}"))
+        .insert_header((header::CONTENT_TYPE, "application/json"))
+}
+
+pub(crate) fn sms(id: &str) -> Value {
+    json!({"id": id, "timestamp": 0, "sender": "BANK", "body": "debited"})
+}
+
+pub(crate) fn event(id: u32) -> Value {
+    json!({"id": id, "timestamp": 0, "name": "app_open"})
+}
+
+pub(crate) fn body(records: &[Value]) -> String {
+    json!({"user": "u-1", "device": "d-1", "records": records}).to_string()
+}
+
+pub(crate) fn gzip(plain: &str) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(plain.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub(crate) fn zstd(plain: &str) -> Vec<u8> {
+    zstd::encode_all(plain.as_bytes(), 3).unwrap()
+}
