@@ -141,7 +141,7 @@ impl Config {
 
     /// Batches of each topic that are written at the same time: no more than there are connections for.
     pub fn lanes_of_topic(&self) -> usize {
-        let connections = self.postgres.max_connections as usize / self.topics.len().max(1);
+        let connections = self.postgres.server.max_connections as usize / self.topics.len().max(1);
         self.parallel_writes.min(connections).max(1)
     }
 

@@ -13,6 +13,7 @@ use consumer::{
 };
 use contract::Source;
 use host::progress::Progress;
+use runtime::postgres::Server;
 use services::Running;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions, postgres::PgSslMode};
 use std::{
@@ -26,16 +27,19 @@ const SCHEMA: &str = "bench_sink";
 
 /// Rows a second: ours and theirs.
 pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Extent) -> Result<(f64, f64)> {
+    let postgres = &running.postgres;
     let config = PostgresConfig {
-        host: running.postgres.address.ip().to_string(),
-        port: running.postgres.address.port(),
+        server: Server {
+            host: postgres.address.ip().to_string(),
+            port: postgres.address.port(),
+            username: postgres.username.clone(),
+            password: postgres.password.clone(),
+            tls_mode: PgSslMode::Prefer,
+            tls_authorities: None,
+            max_connections: 8,
+        },
         database: DATABASE.to_owned(),
         schema: SCHEMA.to_owned(),
-        username: running.postgres.username.clone(),
-        password: running.postgres.password.clone(),
-        tls_mode: PgSslMode::Prefer,
-        tls_authorities: None,
-        max_connections: 8,
     };
     schema::migrate(&config).await?;
     let postgres = Postgres::new(&config, BTreeSet::from([Source::Sms]));
