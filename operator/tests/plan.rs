@@ -1,6 +1,7 @@
 //! Every example's plan, as a snapshot: `cargo insta review` shows what a change does to users' clusters.
 #![allow(clippy::unwrap_used, reason = "a test may panic, in its own functions too")]
 
+use contract::env;
 use k8s_openapi::api::core::v1::EnvVar;
 use k8s_openapi::api::networking::v1::NetworkPolicyEgressRule;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -370,4 +371,34 @@ fn a_producer_that_is_switched_off_has_no_autoscaler_and_starts_with_nothing() {
     assert!(plan.autoscalers.is_empty());
     assert_eq!(plan.starts["mobileforge-producer"], Start::Off);
     assert_eq!(plan.deployments.len(), 4);
+}
+
+#[test]
+fn a_producer_learns_whether_it_asks_for_keys_and_where_they_are() {
+    let mut object = example("mobileforge");
+    let names = |object: &SyncPipeline| -> Vec<String> {
+        let variables = environment(&planned_of(object), "mobileforge-producer");
+        variables.into_iter().map(|variable| variable.name).collect()
+    };
+    // A pipeline that says nothing of it gets what it always got.
+    assert!(!names(&object).iter().any(|name| name == env::API_KEYS));
+    object.spec.producers = vec![
+        serde_json::from_value(serde_json::json!({
+            "name": "producer", "apiKeys": "Required", "idempotencyWindow": "2h",
+        }))
+        .unwrap(),
+    ];
+    let variables = environment(&planned_of(&object), "mobileforge-producer");
+    let value = |name: &str| {
+        let variable = variables.iter().find(|variable| variable.name == name).unwrap();
+        variable.value.clone()
+    };
+    assert_eq!(value(env::API_KEYS).as_deref(), Some("Required"));
+    assert_eq!(value(env::IDEMPOTENCY_WINDOW_SECONDS).as_deref(), Some("7200"));
+    assert_eq!(value(env::POSTGRES_DATABASE).as_deref(), Some("api_insights_db"));
+    let password = variables
+        .iter()
+        .find(|variable| variable.name == env::POSTGRES_PASSWORD);
+    let source = password.unwrap().value_from.as_ref().unwrap();
+    assert!(source.secret_key_ref.is_some(), "a password is never in the plan");
 }

@@ -4,7 +4,7 @@ use contract::env;
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, SecretKeySelector};
 
 use super::naming;
-use crate::api::spec::{CredentialsSecret, KafkaTls, Mongodb, Postgres};
+use crate::api::spec::{ApiKeys, CredentialsSecret, KafkaTls, Mongodb, Postgres};
 use crate::validate::connections::Pools;
 use crate::validate::{Consumer, Insight, InsightKind, Pipeline, Producer};
 
@@ -13,6 +13,11 @@ pub fn of_producer(pipeline: &Pipeline, producer: &Producer) -> Vec<EnvVar> {
     let mut vars = of_every_workload(pipeline);
     vars.extend(kafka(pipeline));
     vars.push(plain(env::ENABLED_TOPICS, producer.topics.join(",")));
+    if producer.api_keys == ApiKeys::Required {
+        vars.push(plain(env::API_KEYS, "Required"));
+    }
+    let window = producer.idempotency_window;
+    vars.extend(window.map(|window| plain(env::IDEMPOTENCY_WINDOW_SECONDS, window.as_secs().to_string())));
     vars.extend(
         pipeline
             .postgres

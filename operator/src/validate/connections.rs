@@ -22,9 +22,7 @@ pub struct Pools {
 pub(super) fn fit(mut pipeline: Pipeline) -> Pipeline {
     let limit = pipeline.postgres.as_ref().and_then(|postgres| postgres.max_connections);
     if let Some(limit) = limit {
-        // Producers get the variables too, but open no connection.
-        let of_insights = |_: InsightKind| true;
-        pipeline.pools.postgres = Some(share(users_of(&mut pipeline, of_insights), limit, POSTGRES_POOL));
+        pipeline.pools.postgres = Some(share(users_of_postgres(&mut pipeline), limit, POSTGRES_POOL));
     }
     if let Some((limit, pool)) = pipeline
         .mongodb
@@ -33,21 +31,28 @@ pub(super) fn fit(mut pipeline: Pipeline) -> Pipeline {
     {
         pipeline.pools.mongodb = pool;
         if let Some(limit) = limit {
-            let of_insights = |kind| kind == InsightKind::Api;
             let most = pool.unwrap_or(MONGODB_POOL);
-            pipeline.pools.mongodb = Some(share(users_of(&mut pipeline, of_insights), limit, most));
+            pipeline.pools.mongodb = Some(share(users_of_mongodb(&mut pipeline), limit, most));
         }
     }
     pipeline
 }
 
-/// The components that use a store.
-fn users_of(pipeline: &mut Pipeline, insights: impl Fn(InsightKind) -> bool) -> Vec<&mut Component> {
+/// Every component uses PostgreSQL: producers keep keys, quotas and answers there.
+fn users_of_postgres(pipeline: &mut Pipeline) -> Vec<&mut Component> {
+    let producers = pipeline.producers.iter_mut().map(|producer| &mut producer.component);
+    let consumers = pipeline.consumers.iter_mut().map(|consumer| &mut consumer.component);
+    let insights = pipeline.insights.iter_mut().map(|insight| &mut insight.component);
+    producers.chain(consumers).chain(insights).collect()
+}
+
+/// Neither producers nor the SMS Extraction API use MongoDB.
+fn users_of_mongodb(pipeline: &mut Pipeline) -> Vec<&mut Component> {
     let consumers = pipeline.consumers.iter_mut().map(|consumer| &mut consumer.component);
     let insights = pipeline
         .insights
         .iter_mut()
-        .filter(|insight| insights(insight.kind))
+        .filter(|insight| insight.kind == InsightKind::Api)
         .map(|insight| &mut insight.component);
     consumers.chain(insights).collect()
 }

@@ -4,13 +4,14 @@
 //! stands what needs the profile's defaults.
 //!
 //! - [`pipeline`]: the result
-//! - `profile`: what MobileForge fills in; `topic`, `consumer`, `insights`, `region`: one part each
+//! - `profile`: what MobileForge fills in; `topic`, `producer`, `consumer`, `insights`, `region`: one part each
 //! - [`connections`]: what the stores can bear
 
 pub mod connections;
 mod consumer;
 mod insights;
 pub mod pipeline;
+mod producer;
 mod profile;
 mod region;
 mod topic;
@@ -29,6 +30,7 @@ use connections::Pools;
 use consumer::resolve_consumer;
 use insights::resolve_insights;
 pub use pipeline::{Component, Consumer, Insight, InsightKind, Pipeline, Producer, Scaling, Topic};
+use producer::idempotency_window;
 use profile::mobile_forge;
 pub(crate) use region::aws_region;
 use topic::{add_dead_letter_topics, resolve_topic};
@@ -117,6 +119,8 @@ pub fn validate(object: &SyncPipeline) -> Result<Pipeline, InvalidSpec> {
             )?,
             service: producer.service.clone(),
             ingress: producer.ingress.clone(),
+            api_keys: producer.api_keys,
+            idempotency_window: idempotency_window(spec, &field, producer)?,
         });
     }
 

@@ -7,8 +7,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 
 use super::connections::Pools;
 use crate::api::spec::{
-    self, DeletionPolicy, EnvVariable, Environment, IngressSettings, LadderColumn, NetworkPolicySettings, PodSettings,
-    Probes, Region, ServiceAccountSettings, ServiceSettings,
+    self, ApiKeys, DeletionPolicy, EnvVariable, Environment, IngressSettings, LadderColumn, NetworkPolicySettings,
+    PodSettings, Probes, Region, ServiceAccountSettings, ServiceSettings,
 };
 use crate::ladder::{self, Bounds};
 use crate::scale::schedule::Schedule;
@@ -117,6 +117,10 @@ pub struct Producer {
     pub service: ServiceSettings,
     /// The way to it from outside the cluster.
     pub ingress: Option<IngressSettings>,
+    /// Whether uploads need an API key.
+    pub api_keys: ApiKeys,
+    /// How long answers are kept for repeats; the image's own default when absent.
+    pub idempotency_window: Option<Duration>,
 }
 
 /// A reader of topics.

@@ -92,6 +92,8 @@ fn named_producer() -> ProducerSpec {
         topics: None,
         service: ServiceSettings::default(),
         ingress: None,
+        api_keys: spec::ApiKeys::default(),
+        idempotency_window: None,
         component: spec::Component::default(),
     }
 }

@@ -243,8 +243,10 @@ fn connections_are_shared_among_the_pods() {
     let mut object = short("");
     object.spec.postgres.as_mut().unwrap().max_connections = Some(100);
     let pipeline = validate(&object).unwrap();
-    // 16 + 10 + 10 readers, and a quarter more of each while they are rolled: 46.
-    assert_eq!(pipeline.pools.postgres, Some(2));
+    // 10 producers and 16 + 10 + 10 readers, and a quarter more of each while they are rolled: 59.
+    assert_eq!(pipeline.pools.postgres, Some(1));
+    object.spec.postgres.as_mut().unwrap().max_connections = Some(118);
+    assert_eq!(validate(&object).unwrap().pools.postgres, Some(2));
     object.spec.postgres.as_mut().unwrap().max_connections = Some(20);
     let pipeline = validate(&object).unwrap();
     assert_eq!(pipeline.pools.postgres, Some(1));
@@ -253,4 +255,47 @@ fn connections_are_shared_among_the_pods() {
             .components()
             .any(|component| component.short_of_connections > 0)
     );
+}
+
+#[test]
+fn keys_and_kept_answers_need_postgresql() {
+    let custom = |producer: &str| {
+        let object = object(&format!(
+            "apiVersion: syncpipeline.dev/v1alpha1\nkind: SyncPipeline\nmetadata: {{name: p, namespace: n}}\nspec:\n  \
+             profile: Custom\n  kafka: {{bootstrapServers: ['k:9092']}}\n  topics: [{{name: sms_batched, partitions: 1}}]\n  \
+             producers: [{{name: api, topics: [sms_batched], replicas: {{min: 1, max: 1}}, {producer}}}]\n"
+        ));
+        validate(&object).map_err(|error| error.to_string())
+    };
+    assert!(custom("apiKeys: Disabled").is_ok());
+    assert_eq!(
+        custom("apiKeys: Required").unwrap_err(),
+        "spec.producers[api].apiKeys: needs spec.postgres, which keeps them"
+    );
+    assert_eq!(
+        custom("idempotencyWindow: 1h").unwrap_err(),
+        "spec.producers[api].idempotencyWindow: needs spec.postgres, which keeps them"
+    );
+}
+
+#[test]
+fn a_producer_that_is_not_written_out_asks_for_no_keys_and_one_that_is_may() {
+    let pipeline = validate(&short("")).unwrap();
+    assert_eq!(pipeline.producers[0].api_keys, spec::ApiKeys::Disabled);
+    assert_eq!(pipeline.producers[0].idempotency_window, None);
+    let window = |text: &str| {
+        validate(&short(&format!(
+            "  producers: [{{name: producer, idempotencyWindow: {text}}}]\n"
+        )))
+    };
+    assert_eq!(
+        window("1h30m").unwrap().producers[0].idempotency_window,
+        Some(Duration::from_secs(5400))
+    );
+    for wrong in ["59s", "721h", "60500ms"] {
+        assert_eq!(
+            window(wrong).unwrap_err().to_string(),
+            "spec.producers[producer].idempotencyWindow: must be whole seconds from 1m to 720h"
+        );
+    }
 }

@@ -54,7 +54,7 @@ pub const POD_NAME: &str = "DI_POD_NAME";
 /// `dev`, `staging` or `prod`.
 pub const LAUNCH_ENVIRONMENT: &str = "LAUNCH_ENVIRONMENT";
 
-/// `Required` or `Off` (when unset): whether the producer takes uploads with an API key only.
+/// `Required` or `Disabled` (when unset): whether the producer takes uploads with an API key only.
 pub const API_KEYS: &str = "DI_API_KEYS";
 /// Seconds for which the producer repeats its answer to a request with an idempotency key; 86400 when unset.
 pub const IDEMPOTENCY_WINDOW_SECONDS: &str = "DI_IDEMPOTENCY_WINDOW_SECONDS";

@@ -32,7 +32,7 @@ pub enum ApiKeys {
     /// They do.
     Required,
     /// None is asked for, and none is looked at.
-    Off,
+    Disabled,
 }
 
 /// Settings that cannot work.
@@ -123,9 +123,9 @@ impl Settings {
 
 fn api_keys(env: &Env) -> Result<ApiKeys, EnvError> {
     match env.optional(env::API_KEYS).as_deref().map(str::trim) {
-        None | Some("Off") => Ok(ApiKeys::Off),
+        None | Some("Disabled") => Ok(ApiKeys::Disabled),
         Some("Required") => Ok(ApiKeys::Required),
-        Some(_) => Err(wrong(env::API_KEYS, "must be Required or Off".to_owned())),
+        Some(_) => Err(wrong(env::API_KEYS, "must be Required or Disabled".to_owned())),
     }
 }
 
@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(settings.tenant, "default");
         assert_eq!(settings.delivery_timeout, Duration::from_secs(10));
         assert_eq!(settings.drain_delay, Duration::from_secs(3));
-        assert_eq!(settings.api_keys, ApiKeys::Off);
+        assert_eq!(settings.api_keys, ApiKeys::Disabled);
         assert_eq!(settings.idempotency_window, Duration::from_secs(24 * 3600));
         assert!(settings.database.is_none());
     }
@@ -211,7 +211,7 @@ mod tests {
         );
         assert_eq!(
             settings(&[(env::API_KEYS, "on")]).unwrap_err(),
-            "environment variable DI_API_KEYS is wrong: must be Required or Off"
+            "environment variable DI_API_KEYS is wrong: must be Required or Disabled"
         );
         let settings = settings(&[
             (env::API_KEYS, "Required"),

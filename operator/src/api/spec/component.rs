@@ -29,9 +29,28 @@ pub struct Producer {
     /// left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ingress: Option<IngressSettings>,
+    /// Whether uploads need an API key. `Required` needs `spec.postgres`, which keeps the keys.
+    #[serde(default)]
+    pub api_keys: ApiKeys,
+    /// How long the answer to an upload with an `Idempotency-Key` is kept for repeats, a Go duration from `1m` to `720h`;
+    /// `24h` when left out. Needs `spec.postgres`, which keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 32), regex(pattern = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$"))]
+    pub idempotency_window: Option<String>,
     /// What every component has.
     #[serde(flatten)]
     pub component: Component,
+}
+
+/// Whether uploads need an API key.
+// Not `Off`: without quotes, as the definition itself is written, that is `false` to the YAML of kubectl and Helm.
+#[derive(Serialize, Deserialize, JsonSchema, Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ApiKeys {
+    /// They do; `producer keys create` in one of the pods makes one.
+    Required,
+    /// None is asked for.
+    #[default]
+    Disabled,
 }
 
 /// The Service of an API.

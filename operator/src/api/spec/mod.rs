@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::status::SyncPipelineStatus;
 
 pub use component::{
-    Batch, Component, Consumer, IngressSettings, Producer, ReplicaBounds, ServiceSettings, ServiceType,
+    ApiKeys, Batch, Component, Consumer, IngressSettings, Producer, ReplicaBounds, ServiceSettings, ServiceType,
 };
 pub use credentials::{AuthoritySecret, ClientCertificateSecret, CredentialsSecret, SecretKey};
 pub use insights::{Api, Insights};

@@ -7,7 +7,9 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{ListParams, LogParams};
 use operator::api::SyncPipeline;
-use operator::api::spec::{Api, Component, Insights, LocalObject, ProbeType, Producer, Region, ServiceSettings};
+use operator::api::spec::{
+    Api, ApiKeys, Component, Insights, LocalObject, ProbeType, Producer, Region, ServiceSettings,
+};
 use stand_in::{PORT, Report};
 use std::collections::BTreeMap;
 
@@ -74,6 +76,8 @@ fn bring(pipeline: &mut SyncPipeline) {
         name: PULL_SECRET.to_owned(),
     }];
     spec.producers = vec![Producer {
+        api_keys: ApiKeys::Disabled,
+        idempotency_window: None,
         name: "producer".to_owned(),
         topics: None,
         service: ServiceSettings::default(),
