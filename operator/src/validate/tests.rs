@@ -262,8 +262,7 @@ fn keys_and_kept_answers_need_postgresql() {
     let custom = |producer: &str| {
         let object = object(&format!(
             "apiVersion: syncpipeline.dev/v1alpha1\nkind: SyncPipeline\nmetadata: {{name: p, namespace: n}}\nspec:\n  \
-             profile: Custom\n  dailyActiveUsers: 1000\n  kafka: {{bootstrapServers: ['k:9092']}}\n  \
-             topics: [{{name: sms_batched, partitions: 1}}]\n  \
+             profile: Custom\n  dailyActiveUsers: 1000\n  kafka: {{bootstrapServers: ['k:9092']}}\n  topics: [{{name: sms_batched, partitions: 1}}]\n  \
              producers: [{{name: api, topics: [sms_batched], replicas: {{min: 1, max: 1}}, {producer}}}]\n"
         ));
         validate(&object).map_err(|error| error.to_string())
