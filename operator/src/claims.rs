@@ -23,6 +23,8 @@ pub struct Claim {
     pub cluster_id: String,
     topics: BTreeSet<String>,
     groups: BTreeMap<String, BTreeSet<String>>,
+    /// Whether it was granted when it was last made.
+    granted: bool,
 }
 
 /// Something that an older pipeline holds.
@@ -56,11 +58,13 @@ impl Claim {
             cluster_id: cluster_id.to_owned(),
             topics: topics.map(|topic| topic.name.clone()).collect(),
             groups,
+            granted: false,
         }
     }
 
+    /// Kubernetes keeps whole seconds: of two made in the same one, the older is the one that came first.
     fn is_older_than(&self, other: &Claim) -> bool {
-        (self.created, &self.uid) < (other.created, &other.uid)
+        (self.created, !self.granted, &self.uid) < (other.created, !other.granted, &other.uid)
     }
 
     /// The first thing that both claim.
@@ -88,12 +92,14 @@ pub struct Claims {
 impl Claims {
     /// Enters a claim in place of an earlier one of the same pipeline. An error where an older pipeline holds
     /// some of it; the claim stays, for when that one goes.
-    pub fn take(&self, claim: Claim) -> Result<(), Held> {
+    pub fn take(&self, mut claim: Claim) -> Result<(), Held> {
         let Ok(mut held) = self.held.lock() else { return Ok(()) };
+        claim.granted = held.get(&claim.uid).is_some_and(|before| before.granted);
         let older = held
             .values()
             .filter(|other| other.uid != claim.uid && other.is_older_than(&claim))
             .find_map(|other| Some((claim.clash(other)?, other.holder.clone())));
+        claim.granted = older.is_none();
         held.insert(claim.uid.clone(), claim);
         match older {
             None => Ok(()),
@@ -126,6 +132,7 @@ mod tests {
                 .iter()
                 .map(|(group, topics)| ((*group).to_owned(), set(topics)))
                 .collect(),
+            granted: false,
         }
     }
 
@@ -141,6 +148,20 @@ mod tests {
                 "topic t is held by SyncPipeline n/old, which is older, on the same Kafka cluster; set \
                  spec.kafka.topicPrefix, or delete one of the two"
             );
+        }
+    }
+
+    #[test]
+    fn of_two_made_in_one_second_the_first_to_come_keeps_a_topic() {
+        let (a, b) = (claim("a", 1, &["t"], &[]), claim("b", 1, &["t"], &[]));
+        for [first, second] in [[&a, &b], [&b, &a]] {
+            let claims = Claims::default();
+            for _ in 0..2 {
+                assert_eq!(claims.take(first.clone()), Ok(()));
+                assert_eq!(claims.take(second.clone()).unwrap_err().holder, first.holder);
+            }
+            claims.retain(&BTreeSet::from([second.uid.clone()]));
+            assert_eq!(claims.take(second.clone()), Ok(()));
         }
     }
 

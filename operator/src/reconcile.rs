@@ -122,10 +122,7 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
         // The garbage collector removes what the object owns; topics are Kafka's.
         deletion::release(&object, &context).await.map_err(PassError::from)
     } else {
-        let pass = AssertUnwindSafe(pass(&object, &context, &mut seen))
-            .catch_unwind()
-            .await;
-        let pass = pass.unwrap_or_else(|panic| Err(PassError::Panicked(said_by(&*panic))));
+        let pass = contained(pass(&object, &context, &mut seen)).await;
         pass.map(|()| Released::Nothing)
     };
     if let Err(error) = &outcome {
@@ -148,6 +145,12 @@ pub async fn reconcile(object: Arc<SyncPipeline>, context: Arc<Context>) -> Resu
         .with_label_values(&[if outcome.is_ok() { "success" } else { "failure" }])
         .inc();
     Ok(next(&object, &context, &outcome))
+}
+
+/// What comes of a pass: one that panics fails for its own object, and for no other.
+async fn contained(pass: impl Future<Output = Result<(), PassError>>) -> Result<(), PassError> {
+    let outcome = AssertUnwindSafe(pass).catch_unwind().await;
+    outcome.unwrap_or_else(|panic| Err(PassError::Panicked(said_by(&*panic))))
 }
 
 /// What a panic said.
@@ -309,6 +312,22 @@ pub fn owner(object: &SyncPipeline) -> OwnerReference {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_pass_that_panics_is_a_failure_of_its_object() {
+        let said: [(Box<dyn Any + Send>, &str); 3] = [
+            (Box::new("out of range"), "out of range"),
+            (Box::new(String::from("3 of 2")), "3 of 2"),
+            (Box::new(7), "no message"),
+        ];
+        for (panic, message) in said {
+            let failed = contained(async { std::panic::resume_unwind(panic) }).await;
+            let failure = failed.unwrap_err().failure();
+            assert_eq!((failure.reason, failure.of_topics), ("OperatorFault", false));
+            assert!(failure.message.ends_with(message), "{}", failure.message);
+        }
+        assert!(contained(async { Ok(()) }).await.is_ok());
+    }
 
     #[test]
     fn waits_grow_to_a_minute_and_are_spread() {

@@ -304,3 +304,27 @@ fn partitions(subject: &Subject) -> impl Iterator<Item = (String, i32)> {
     let topics = subject.topics.iter();
     topics.flat_map(|(topic, partitions)| (0..*partitions).map(|partition| (topic.clone(), partition)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_that_reads_what_is_not_committed_reads_to_the_end_of_the_log() {
+        let end = |committed, log_end| readable_end(100, committed, log_end);
+        assert_eq!(end(Committed::At(100), Some(130)), Some(100));
+        assert_eq!(end(Committed::At(101), Some(130)), Some(130));
+        assert_eq!(end(Committed::At(130), Some(130)), Some(130));
+        // More than there is: of a topic that was made anew.
+        assert_eq!(end(Committed::At(131), Some(130)), Some(100));
+        assert_eq!(end(Committed::Never, Some(130)), Some(100));
+    }
+
+    #[test]
+    fn an_end_of_the_log_that_could_not_be_read_is_needed_only_past_the_stable_offset() {
+        let end = |committed| readable_end(100, committed, None);
+        assert_eq!(end(Committed::At(101)), None);
+        assert_eq!(end(Committed::At(100)), Some(100));
+        assert_eq!(end(Committed::Never), Some(100));
+    }
+}

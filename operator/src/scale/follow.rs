@@ -428,12 +428,7 @@ impl Follower {
         let to = decision.wanted;
         let patch = Patch::Merge(&scale);
         let patched = api.patch_scale(&reader.deployment, &parameters, &patch);
-        let refusal = match tokio::time::timeout(PATCH_TIMEOUT, patched).await {
-            Ok(Ok(_)) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(_) => Some(format!("no answer within {} s", PATCH_TIMEOUT.as_secs())),
-        };
-        if let Some(error) = refusal {
+        if let Err(error) = answered(patched, PATCH_TIMEOUT).await {
             warn!(pipeline = %self.object, component = reader.component, error, "cannot change the replicas");
             state.refused = Some(Refused::after(state.refused.take()));
             return false;
@@ -508,6 +503,14 @@ impl Follower {
     }
 }
 
+/// What the API server says to a change, within a time.
+async fn answered<T>(change: impl Future<Output = kube::Result<T>>, within: Duration) -> Result<T, String> {
+    match tokio::time::timeout(within, change).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", within.as_secs_f64())),
+    }
+}
+
 /// How long it is until the next multiple of `interval`.
 fn until_turn(now: Duration, interval: Duration) -> Duration {
     let past = now.as_micros() % interval.as_micros();
@@ -518,6 +521,16 @@ fn until_turn(now: Duration, interval: Duration) -> Duration {
 mod tests {
     use super::super::target::SHOW_INTERVAL;
     use super::*;
+
+    #[tokio::test]
+    async fn a_change_that_is_not_answered_holds_up_nobody() {
+        let short = Duration::from_millis(500);
+        assert_eq!(
+            answered(std::future::pending::<kube::Result<()>>(), short).await,
+            Err("no answer within 0.5 s".to_owned())
+        );
+        assert_eq!(answered(async { Ok(3) }, short).await, Ok(3));
+    }
 
     #[test]
     fn everybody_has_the_same_turns() {

@@ -52,13 +52,7 @@ pub enum TraceError {
 /// The lines of a trace: a ConfigMap as `kubectl get -o yaml` or `-o json` prints it, one of its pieces, or lines.
 pub fn lines(content: &[u8]) -> Result<Vec<Line>, TraceError> {
     if content.starts_with(&GZIP) {
-        let mut text = String::new();
-        let mut decoder = MultiGzDecoder::new(content).take(LARGEST + 1);
-        decoder.read_to_string(&mut text).map_err(TraceError::Unreadable)?;
-        if text.len() as u64 > LARGEST {
-            return Err(TraceError::TooLarge);
-        }
-        return of_text(&text);
+        return of_text(&unpacked(content, LARGEST)?);
     }
     let text = std::str::from_utf8(content)
         .map_err(|error| TraceError::Unreadable(std::io::Error::new(std::io::ErrorKind::InvalidData, error)))?;
@@ -71,6 +65,17 @@ pub fn lines(content: &[u8]) -> Result<Vec<Line>, TraceError> {
         Ok(map) if map != ConfigMap::default() => of_pieces(map.binary_data.ok_or(TraceError::OtherConfigMap)?),
         _ => of_text(text),
     }
+}
+
+/// What a gzip file holds, of `largest` bytes at most.
+fn unpacked(content: &[u8], largest: u64) -> Result<String, TraceError> {
+    let mut text = String::new();
+    let mut decoder = MultiGzDecoder::new(content).take(largest + 1);
+    decoder.read_to_string(&mut text).map_err(TraceError::Unreadable)?;
+    if text.len() as u64 > largest {
+        return Err(TraceError::TooLarge);
+    }
+    Ok(text)
 }
 
 fn of_pieces(pieces: BTreeMap<String, ByteString>) -> Result<Vec<Line>, TraceError> {
@@ -99,6 +104,16 @@ fn of_text(text: &str) -> Result<Vec<Line>, TraceError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use std::time::Duration;
+
+    use crate::scale::climb::Climb;
+    use crate::scale::decide::{Observation, Policy, Rule};
+    use crate::scale::lag::Lag;
     use crate::trace::replay::tests::{look, rules};
     use crate::trace::segments::Segments;
 
@@ -131,5 +146,57 @@ mod tests {
         assert!(problem(b"{\"policy\": 3}\n").starts_with("it is no trace: neither a ConfigMap"));
         assert!(problem(&[0xff, 0xfe]).starts_with("it is no trace: neither text nor gzip"));
         assert!(problem(b"apiVersion: v1\nkind: ConfigMap\ndata: {a: b}\n").contains("no binaryData"));
+    }
+
+    #[test]
+    fn a_piece_is_unpacked_up_to_a_bound() {
+        let mut packed = GzEncoder::new(vec![], Compression::fast());
+        packed.write_all(&[b' '; 4096]).unwrap();
+        let packed = packed.finish().unwrap();
+        assert_eq!(unpacked(&packed, 4096).unwrap().len(), 4096);
+        let refused = unpacked(&packed, 4095).unwrap_err().to_string();
+        assert_eq!(refused, "it is no trace: unpacked it has more than 256 MiB");
+    }
+
+    #[test]
+    fn numbers_that_nobody_can_have_seen_are_refused_with_their_line() {
+        let absurd = |change: &dyn Fn(&mut Line)| {
+            let mut line = look(1, 5);
+            change(&mut line);
+            let text = [rules(), line].map(|line| serde_json::to_string(&line).unwrap()).join("\n");
+            lines(text.as_bytes()).unwrap_err().to_string()
+        };
+        let seen = |change: &'static dyn Fn(&mut Observation)| {
+            absurd(&|line| {
+                if let Line::Look(look) = line {
+                    change(&mut look.seen);
+                }
+            })
+        };
+        let says = |problem: &str| format!("line 2 is no line of a trace: {problem}");
+        assert_eq!(seen(&|seen| seen.replicas = i32::MAX), says("a number of pods or partitions"));
+        assert_eq!(seen(&|seen| seen.ready = -1), says("a number of pods or partitions"));
+        let hundred_years = says("a time of more than a hundred years");
+        assert_eq!(seen(&|seen| seen.now = Duration::from_secs(1 << 40)), hundred_years);
+        let records = |lag| vec![("topic".to_owned(), Lag::Known(lag))];
+        assert_eq!(seen(&move |seen| seen.lags = records(i64::MAX)), says("a number of records"));
+
+        let policy = |change: &'static dyn Fn(&mut Policy)| {
+            absurd(&|line| {
+                let Line::Policy(mut policy) = rules() else { unreachable!() };
+                change(&mut policy.policy);
+                *line = Line::Policy(policy);
+            })
+        };
+        assert_eq!(policy(&|policy| policy.bounds.max = -1), says("min and max of the replicas"));
+        assert_eq!(policy(&|policy| policy.cooldown = Duration::from_secs(1 << 40)), hundred_years);
+        let no_rungs = Rule::Climb(Climb {
+            rungs: vec![],
+            thresholds: vec![],
+        });
+        assert_eq!(
+            policy(&move |policy| policy.rule = no_rungs.clone()),
+            says("there must be a threshold, and one rung more than thresholds")
+        );
     }
 }
