@@ -83,7 +83,9 @@ mod tests {
         ];
         assert_eq!(seconds(&lines), [30.0, 20.0, 20.0, 0.0]);
         assert_eq!(seconds(&[rules(), look(0, 5)]), Vec::<f64>::new());
-        let Line::Look(mut late) = with(14, 9) else { unreachable!() };
+        let Line::Look(mut late) = with(14, 9) else {
+            unreachable!()
+        };
         late.time += chrono::TimeDelta::days(40_000);
         let spread = seconds(&[with(10, 100), with(11, 130), Line::Look(late)]);
         assert_eq!(spread, [30.0], "no memory for each second of a hundred years");

@@ -163,10 +163,12 @@ mod tests {
         let absurd = |change: &dyn Fn(&mut Line)| {
             let mut line = look(1, 5);
             change(&mut line);
-            let text = [rules(), line].map(|line| serde_json::to_string(&line).unwrap()).join("\n");
+            let text = [rules(), line]
+                .map(|line| serde_json::to_string(&line).unwrap())
+                .join("\n");
             lines(text.as_bytes()).unwrap_err().to_string()
         };
-        let seen = |change: &'static dyn Fn(&mut Observation)| {
+        let seen = |change: &dyn Fn(&mut Observation)| {
             absurd(&|line| {
                 if let Line::Look(look) = line {
                     change(&mut look.seen);
@@ -174,22 +176,36 @@ mod tests {
             })
         };
         let says = |problem: &str| format!("line 2 is no line of a trace: {problem}");
-        assert_eq!(seen(&|seen| seen.replicas = i32::MAX), says("a number of pods or partitions"));
+        assert_eq!(
+            seen(&|seen| seen.replicas = i32::MAX),
+            says("a number of pods or partitions")
+        );
         assert_eq!(seen(&|seen| seen.ready = -1), says("a number of pods or partitions"));
         let hundred_years = says("a time of more than a hundred years");
         assert_eq!(seen(&|seen| seen.now = Duration::from_secs(1 << 40)), hundred_years);
         let records = |lag| vec![("topic".to_owned(), Lag::Known(lag))];
-        assert_eq!(seen(&move |seen| seen.lags = records(i64::MAX)), says("a number of records"));
+        assert_eq!(
+            seen(&move |seen| seen.lags = records(i64::MAX)),
+            says("a number of records")
+        );
 
-        let policy = |change: &'static dyn Fn(&mut Policy)| {
+        let policy = |change: &dyn Fn(&mut Policy)| {
             absurd(&|line| {
-                let Line::Policy(mut policy) = rules() else { unreachable!() };
+                let Line::Policy(mut policy) = rules() else {
+                    unreachable!()
+                };
                 change(&mut policy.policy);
                 *line = Line::Policy(policy);
             })
         };
-        assert_eq!(policy(&|policy| policy.bounds.max = -1), says("min and max of the replicas"));
-        assert_eq!(policy(&|policy| policy.cooldown = Duration::from_secs(1 << 40)), hundred_years);
+        assert_eq!(
+            policy(&|policy| policy.bounds.max = -1),
+            says("min and max of the replicas")
+        );
+        assert_eq!(
+            policy(&|policy| policy.cooldown = Duration::from_secs(1 << 40)),
+            hundred_years
+        );
         let no_rungs = Rule::Climb(Climb {
             rungs: vec![],
             thresholds: vec![],
