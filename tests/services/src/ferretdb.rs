@@ -59,7 +59,11 @@ pub(crate) fn up(installation: &Installation, program: &Path) -> Result<()> {
     let daemon = match Daemon::find(DAEMON) {
         Some(running) => running,
         None => {
-            let database = format!("postgres://{}/{}", installation.postgres, postgres::FERRETDB_DATABASE);
+            let server = installation
+                .apart
+                .as_ref()
+                .map_or(installation.postgres, |apart| apart.documents);
+            let database = format!("postgres://{server}/{}", postgres::FERRETDB_DATABASE);
             DaemonSpec::new(DAEMON, program)
                 .env("FERRETDB_LISTEN", installation.ferretdb.to_string())
                 .env("FERRETDB_POSTGRESQL_URL", database)

@@ -8,7 +8,7 @@ use host::{ports, secret, state};
 use serde::{Deserialize, Serialize};
 
 use crate::kafka::tls::{Listeners, Tls};
-use crate::{Kafka, KafkaTls, Mongodb, Options, Postgres, Running, ferretdb, kafka, postgres};
+use crate::{Kafka, KafkaTls, Mongodb, Options, Postgres, Relayed, Running, ferretdb, kafka, postgres};
 
 /// The user of every service.
 const USERNAME: &str = "syncpipeline";
@@ -22,7 +22,10 @@ const FIRST_KAFKA_INTERNAL_PORT: u16 = 20092;
 const FIRST_KAFKA_CONTROLLER_PORT: u16 = 21092;
 const FIRST_KAFKA_TLS_PORT: u16 = 22092;
 const FIRST_KAFKA_MUTUAL_TLS_PORT: u16 = 23092;
+const FIRST_KAFKA_RELAYED_PORT: u16 = 24092;
+const FIRST_KAFKA_RELAY_PORT: u16 = 25092;
 const FIRST_POSTGRES_PORT: u16 = 15432;
+const FIRST_DOCUMENTS_PORT: u16 = 16432;
 const FIRST_FERRETDB_PORT: u16 = 27017;
 
 /// What was decided when the services came up for the first time: written before anything is started, readable by
@@ -39,6 +42,35 @@ pub(crate) struct Installation {
     pub(crate) postgres: SocketAddr,
     pub(crate) postgres_password: String,
     pub(crate) ferretdb: SocketAddr,
+    /// What only services have that are to fail one by one.
+    #[serde(default)]
+    pub(crate) apart: Option<Apart>,
+}
+
+/// What keeps the failure of one service from being another's.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Apart {
+    /// Of each broker.
+    pub(crate) relayed: Vec<Relayed>,
+    /// The PostgreSQL in which FerretDB alone stores.
+    pub(crate) documents: SocketAddr,
+}
+
+impl Apart {
+    fn create(options: &Options) -> Result<Self> {
+        let listeners = free_addresses(options.address, FIRST_KAFKA_RELAYED_PORT, options.brokers)?;
+        let relays = free_addresses(options.address, FIRST_KAFKA_RELAY_PORT, options.brokers)?;
+        let relayed = listeners.into_iter().zip(relays);
+        let relayed = relayed.map(|(listener, relay)| Relayed { listener, relay }).collect();
+        Ok(Self {
+            relayed,
+            documents: (
+                options.address,
+                ports::free_from(options.address, FIRST_DOCUMENTS_PORT)?,
+            )
+                .into(),
+        })
+    }
 }
 
 /// Where one Kafka broker listens.
@@ -53,7 +85,7 @@ pub(crate) struct Broker {
 }
 
 impl Installation {
-    pub(crate) fn create(options: &Options) -> Result<Self> {
+    pub(crate) fn create(options: &Options, apart: bool) -> Result<Self> {
         if !matches!(options.brokers, 1 | 3) {
             bail!("{} Kafka brokers are not supported: 1 or 3", options.brokers);
         }
@@ -83,6 +115,7 @@ impl Installation {
             postgres: address(FIRST_POSTGRES_PORT)?,
             postgres_password: secret::password()?,
             ferretdb: address(FIRST_FERRETDB_PORT)?,
+            apart: apart.then(|| Apart::create(options)).transpose()?,
         };
         state::create_private(&folder())?;
         let content = serde_json::to_vec_pretty(&installation).context("describe the services")?;
@@ -127,6 +160,7 @@ impl Installation {
                     authority: tls.authority.clone(),
                     client: tls.client.clone(),
                 }),
+                relayed: self.apart.as_ref().map_or_else(Vec::new, |apart| apart.relayed.clone()),
             },
             postgres: Postgres {
                 address: self.postgres,
@@ -149,7 +183,10 @@ impl Installation {
             .iter()
             .enumerate()
             .map(|(index, broker)| (kafka::daemon(index), broker.client));
-        let databases = [(postgres::DAEMON, self.postgres), (ferretdb::DAEMON, self.ferretdb)];
+        let databases = postgres::servers(self)
+            .into_iter()
+            .map(|server| (server.daemon, server.address))
+            .chain([(ferretdb::DAEMON, self.ferretdb)]);
         brokers
             .chain(databases.map(|(name, address)| (name.to_owned(), address)))
             .collect()

@@ -38,6 +38,20 @@ pub fn prepare_kafka() -> Result<PathBuf> {
     })
 }
 
+/// A tool of Kafka, by its class, as Kafka's own scripts start it: with the same heap and the same collector.
+pub fn tool(class: &str) -> Result<Command> {
+    let mut tool = Command::new("java");
+    tool.args(["-Xmx512M", "-server", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20"])
+        .args([
+            "-XX:InitiatingHeapOccupancyPercent=35",
+            "-XX:+ExplicitGCInvokesConcurrent",
+        ])
+        // Numbers with a point and without separators.
+        .args(["-Djava.awt.headless=true", "-Duser.language=en", "-Duser.country=US"])
+        .args(["-cp", &class_path(&prepare_kafka()?), class]);
+    Ok(tool)
+}
+
 /// Kills a broker, for fault tests; the first one has index 0.
 pub fn kill9(broker_index: usize) -> Result<()> {
     Daemon::find(&daemon(broker_index))

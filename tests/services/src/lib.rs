@@ -2,9 +2,11 @@
 //! production. Pods reach them on an address of the host.
 //!
 //! - [`prepare`]: download and build what the services are made of, into the host's cache
-//! - [`up`]: bring everything up, or back up; [`down`]: leave neither process nor data behind
+//! - [`up`]: bring everything up, or back up; [`up_apart`]: so that each part can fail alone; [`down`]: leave neither
+//!   process nor data behind
 //! - [`running`], [`status`]: what there is
-//! - [`kafka`], [`postgres`], [`ferretdb`]: each service, with `kill9` and `start` for fault tests
+//! - [`kafka`], [`postgres`], [`ferretdb`]: each service, with `kill9` and `start` for fault tests;
+//!   [`postgres::backup`] and [`postgres::restore`]
 
 mod installation;
 
@@ -64,6 +66,19 @@ pub struct Kafka {
     /// Listeners with TLS; none where the brokers came up before there were any.
     #[serde(default)]
     pub tls: Option<KafkaTls>,
+    /// A further listener for each broker, where they were brought up by [`up_apart`].
+    #[serde(default)]
+    pub relayed: Vec<Relayed>,
+}
+
+/// A listener of a broker, as without TLS, that sends its clients on to another address: whoever wants to cut their
+/// connections forwards that one to this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Relayed {
+    /// Where the broker listens.
+    pub listener: SocketAddr,
+    /// Where clients are told to connect. Nothing listens there by itself.
+    pub relay: SocketAddr,
 }
 
 /// How to reach Kafka with TLS. The brokers' certificate is for their address and for no host name.
@@ -135,9 +150,23 @@ pub fn prepare(progress: &Progress) -> Result<()> {
 /// Brings the services up and waits until each of them answers. What runs already is reused with its data, what has
 /// ended is started again.
 pub fn up(options: &Options) -> Result<Running> {
+    bring_up(options, false)
+}
+
+/// The same, in a form whose parts can fail one by one: the MongoDB protocol stores in a PostgreSQL of its own, brokers
+/// have a listener whose clients go through a relay ([`Kafka::relayed`]), and [`postgres::backup`] is possible.
+pub fn up_apart(options: &Options) -> Result<Running> {
+    bring_up(options, true)
+}
+
+fn bring_up(options: &Options, apart: bool) -> Result<Running> {
     let _lock = lock()?;
     let installation = match Installation::load()? {
-        Some(existing) if existing.options == *options => existing,
+        Some(existing) if existing.options == *options && existing.apart.is_some() == apart => existing,
+        Some(existing) if existing.options == *options => bail!(
+            "the data services were brought up in another form; run `cargo xtask services down` first, which removes \
+             their data"
+        ),
         Some(existing) => bail!(
             "the data services were brought up with {} Kafka brokers on {}, not {} on {}; ask for the same again \
              (`--brokers`), or run `cargo xtask services down` first, which removes their data",
@@ -146,7 +175,7 @@ pub fn up(options: &Options) -> Result<Running> {
             options.brokers,
             options.address
         ),
-        None => Installation::create(options)?,
+        None => Installation::create(options, apart)?,
     };
     host::packages::ensure(PACKAGES)?;
     thread::scope(|scope| {

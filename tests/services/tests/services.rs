@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -32,6 +32,72 @@ fn one_broker_lives_dies_and_leaves_nothing() {
 #[test]
 fn three_brokers_keep_what_they_acknowledged() {
     in_a_state_folder_of_its_own("three_brokers_keep_what_they_acknowledged", || life(3));
+}
+
+/// Each of the two databases does without the other one, PostgreSQL goes back to a backup by itself, and clients of the
+/// relayed listener are sent to the relay.
+#[test]
+fn services_apart_fail_alone() {
+    in_a_state_folder_of_its_own("services_apart_fail_alone", || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let running = timed("up apart", || services::up_apart(&one_broker())).unwrap();
+        assert_eq!(services::up_apart(&one_broker()).unwrap(), running);
+        let other = services::up(&one_broker()).unwrap_err().to_string();
+        assert!(other.contains("cargo xtask services down"), "{other}");
+        assert_no_secret_is_shown(&running, &pids());
+        let relayed = running.kafka.relayed[0];
+        relay(TcpListener::bind(relayed.relay).unwrap(), relayed.listener);
+        let mut config = client(&running.kafka, &running.kafka.password);
+        config.set("bootstrap.servers", relayed.relay.to_string());
+        let observer: BaseConsumer = config.create().unwrap();
+        let metadata = observer.fetch_metadata(None, TIMEOUT).unwrap();
+        assert_eq!(metadata.brokers()[0].port(), i32::from(relayed.relay.port()));
+        drop(observer);
+
+        runtime.block_on(async {
+            store_document(&running.mongodb, "one").await;
+            store_number(&running.postgres, 1).await;
+            timed("backup", || services::postgres::backup("first")).unwrap();
+            store_document(&running.mongodb, "two").await;
+            store_number(&running.postgres, 2).await;
+            timed("backup", || services::postgres::backup("second")).unwrap();
+            store_number(&running.postgres, 3).await;
+            services::postgres::kill9().unwrap();
+            store_document(&running.mongodb, "three").await;
+            timed("restore", || services::postgres::restore("first")).unwrap();
+            assert_eq!(numbers(&running.postgres).await, [1]);
+            store_number(&running.postgres, 4).await;
+            timed("restore", || services::postgres::restore("second")).unwrap();
+            assert_eq!(numbers(&running.postgres).await, [1, 2]);
+            assert_eq!(documents(&running.mongodb).await, ["one", "three", "two"]);
+        });
+        let unknown = services::postgres::restore("third").unwrap_err().to_string();
+        assert_eq!(unknown, "there is no base backup third");
+        services::down().unwrap();
+        assert_eq!(processes_of_this_test(), Vec::<String>::new());
+        assert!(!state::data_dir().exists(), "{} is left", state::data_dir().display());
+    });
+}
+
+/// Passes what comes on to the broker, and back, for as long as this process lives.
+fn relay(listener: TcpListener, broker: SocketAddr) {
+    std::thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            // A broker that is away is a connection that ends.
+            let Ok(server) = TcpStream::connect(broker) else {
+                continue;
+            };
+            for (mut from, mut to) in [
+                (client.try_clone().unwrap(), server.try_clone().unwrap()),
+                (server, client),
+            ] {
+                std::thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut to);
+                    let _ = to.shutdown(Shutdown::Both);
+                });
+            }
+        }
+    });
 }
 
 /// However far `up` came when it was killed, the next one finishes it and `down` removes it.
@@ -379,6 +445,36 @@ async fn postgres_accepts_its_user_only(postgres: &Postgres) {
         .await
         .unwrap_err();
     assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("28P01"));
+}
+
+async fn numbers_table(postgres: &Postgres) -> PgConnection {
+    let options = PgConnectOptions::new()
+        .host(&postgres.address.ip().to_string())
+        .port(postgres.address.port())
+        .username(&postgres.username)
+        .password(&postgres.password)
+        .database("sync_db");
+    let mut connection = PgConnection::connect_with(&options).await.unwrap();
+    sqlx::query("CREATE TABLE IF NOT EXISTS numbers (number int)")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    connection
+}
+
+async fn store_number(postgres: &Postgres, number: i32) {
+    sqlx::query("INSERT INTO numbers VALUES ($1)")
+        .bind(number)
+        .execute(&mut numbers_table(postgres).await)
+        .await
+        .unwrap();
+}
+
+async fn numbers(postgres: &Postgres) -> Vec<i32> {
+    sqlx::query_scalar("SELECT number FROM numbers ORDER BY number")
+        .fetch_all(&mut numbers_table(postgres).await)
+        .await
+        .unwrap()
 }
 
 async fn collection(mongodb: &Mongodb) -> mongodb::Collection<Document> {

@@ -2,6 +2,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::tls::{Listeners, Tls};
+use crate::Relayed;
 use crate::installation::Installation;
 
 const SCRAM: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required;";
@@ -32,13 +33,20 @@ pub(super) fn of(installation: &Installation, index: usize, data: &Path) -> Stri
         listeners += &format!(",SCRAM_TLS://{scram},MUTUAL_TLS://{mutual}");
         protocols += ",SCRAM_TLS:SASL_SSL,MUTUAL_TLS:SSL";
     }
+    let (mut bound, mut advertised) = (listeners.clone(), listeners);
+    if let Some(apart) = &installation.apart {
+        let Relayed { listener, relay } = &apart.relayed[index];
+        bound += &format!(",RELAYED://{listener}");
+        advertised += &format!(",RELAYED://{relay}");
+        protocols += ",RELAYED:SASL_PLAINTEXT";
+    }
     let mut settings = vec![
         ("process.roles", "broker,controller".to_owned()),
         ("node.id", node_id(index).to_string()),
         ("controller.quorum.voters", voters.join(",")),
         ("controller.listener.names", "CONTROLLER".to_owned()),
-        ("listeners", format!("{listeners},CONTROLLER://{}", broker.controller)),
-        ("advertised.listeners", listeners),
+        ("listeners", format!("{bound},CONTROLLER://{}", broker.controller)),
+        ("advertised.listeners", advertised),
         ("listener.security.protocol.map", protocols),
         ("inter.broker.listener.name", "INTERNAL".to_owned()),
         ("sasl.enabled.mechanisms", "SCRAM-SHA-512".to_owned()),
@@ -65,6 +73,9 @@ pub(super) fn of(installation: &Installation, index: usize, data: &Path) -> Stri
         ("broker.heartbeat.interval.ms", "1000".to_owned()),
         ("broker.session.timeout.ms", "6000".to_owned()),
     ];
+    if installation.apart.is_some() {
+        settings.push(("listener.name.relayed.scram-sha-512.sasl.jaas.config", SCRAM.to_owned()));
+    }
     settings.extend(installation.kafka_tls.iter().flat_map(certificates));
     let mut text = String::new();
     for (name, value) in settings {
@@ -98,7 +109,7 @@ fn on_one_line(pem: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::installation::Broker;
+    use crate::installation::{Apart, Broker};
     use crate::{Options, kafka};
 
     fn installation(brokers: u16) -> Installation {
@@ -119,6 +130,7 @@ mod tests {
             postgres: ([10, 212, 0, 1], 15432).into(),
             postgres_password: "hidden".to_owned(),
             ferretdb: ([10, 212, 0, 1], 27017).into(),
+            apart: None,
         }
     }
 
@@ -153,6 +165,28 @@ mod tests {
         );
         assert_has(&text, "offsets.topic.replication.factor=3");
         assert_has(&text, "min.insync.replicas=2");
+    }
+
+    #[test]
+    fn clients_of_the_relayed_listener_are_sent_to_the_relay() {
+        let mut installation = installation(1);
+        installation.apart = Some(Apart {
+            relayed: vec![Relayed {
+                listener: ([10, 212, 0, 1], 24092).into(),
+                relay: ([10, 212, 0, 1], 25092).into(),
+            }],
+            documents: ([10, 212, 0, 1], 16432).into(),
+        });
+        let text = of(&installation, 0, Path::new("/data"));
+        assert_has(
+            &text,
+            "listeners=CLIENT://10.212.0.1:19092,INTERNAL://127.0.0.1:20092,RELAYED://10.212.0.1:24092,\
+             CONTROLLER://127.0.0.1:21092",
+        );
+        assert_has(
+            &text,
+            "advertised.listeners=CLIENT://10.212.0.1:19092,INTERNAL://127.0.0.1:20092,RELAYED://10.212.0.1:25092",
+        );
     }
 
     #[test]

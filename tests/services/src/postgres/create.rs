@@ -1,17 +1,13 @@
 //! A new database cluster: roles, databases and configuration.
 
-use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::{Context, Result};
-use host::process::User;
+use anyhow::Result;
 use host::{secret, state};
 
-use super::{DATABASES, FERRETDB_DATABASE, SERVER, SYSTEM_USER, program};
+use super::{Owner, SERVER, Server, program};
 use crate::installation::Installation;
 
 /// The superuser has no password and there is no local socket: nobody can log in as it.
@@ -22,30 +18,11 @@ const CERTIFICATE: &str = "server.crt";
 const KEY: &str = "server.key";
 
 /// Fills the empty folder `data`.
-pub(super) fn databases(installation: &Installation, data: &Path) -> Result<()> {
-    let log = state::log_dir().join("postgres-create.log");
-    let user = if host::is_root() {
-        Some(User::named(SYSTEM_USER)?)
-    } else {
-        None
-    };
-    let own = |path: &Path| match user {
-        Some(User { uid, gid }) => {
-            chown(path, Some(uid), Some(gid)).with_context(|| format!("give {} to {SYSTEM_USER}", path.display()))
-        }
-        None => Ok(()),
-    };
-    own(data)?;
-    fs::set_permissions(data, fs::Permissions::from_mode(0o700))
-        .with_context(|| format!("make {} private", data.display()))?;
-    let as_user = |mut command: Command| {
-        if let Some(User { uid, gid }) = user {
-            command.uid(uid).gid(gid);
-        }
-        command.current_dir(data);
-        command
-    };
-    let mut initdb = as_user(program("initdb"));
+pub(super) fn databases(installation: &Installation, server: &Server, data: &Path) -> Result<()> {
+    let log = state::log_dir().join(format!("{}-create.log", server.daemon));
+    let owner = Owner::of_server()?;
+    owner.own_alone(data)?;
+    let mut initdb = owner.runs(program("initdb"), data);
     initdb.args([
         "--username",
         SUPERUSER,
@@ -58,7 +35,7 @@ pub(super) fn databases(installation: &Installation, data: &Path) -> Result<()> 
         .arg(data);
     host::run(&mut initdb, &log)?;
     let mut files = vec![
-        ("postgresql.conf", server_configuration(installation)),
+        ("postgresql.conf", server_configuration(installation, server)),
         ("pg_hba.conf", ACCESS.to_owned()),
     ];
     if let Some(tls) = &installation.kafka_tls {
@@ -69,31 +46,33 @@ pub(super) fn databases(installation: &Installation, data: &Path) -> Result<()> 
     for (name, content) in files {
         let path = data.join(name);
         secret::write_private(&path, content.as_bytes())?;
-        own(&path)?;
+        owner.own(&path)?;
     }
     // Without a network, so that no half-made database is ever reachable; the password is read from standard input,
     // and a statement that fails is not repeated in the log.
-    let mut single = as_user(Command::new(SERVER));
+    let mut single = owner.runs(Command::new(SERVER), data);
     single
         .arg("--single")
         .args(["-c", "exit_on_error=on", "-c", "log_min_error_statement=panic", "-D"]);
     single.arg(data).arg("postgres");
-    host::run_with_input(&mut single, roles_and_databases(installation).as_bytes(), &log)
+    host::run_with_input(&mut single, roles_and_databases(installation, server).as_bytes(), &log)
 }
 
 /// One statement a line, as the single-user server reads them.
-fn roles_and_databases(installation: &Installation) -> String {
+fn roles_and_databases(installation: &Installation, server: &Server) -> String {
     let running = installation.running();
     let (user, password) = (running.postgres.username, running.postgres.password);
-    let mut sql = format!("CREATE ROLE {user} LOGIN PASSWORD '{password}';\n");
-    for database in DATABASES.into_iter().chain([FERRETDB_DATABASE]) {
+    let may_back_up = installation.apart.as_ref().map_or("", |_| " REPLICATION");
+    // Measurements begin when nothing from before is left to be written.
+    let mut sql = format!("CREATE ROLE {user} LOGIN{may_back_up} IN ROLE pg_checkpoint PASSWORD '{password}';\n");
+    for database in &server.databases {
         sql.push_str(&format!("CREATE DATABASE {database} OWNER {user};\n"));
     }
     sql
 }
 
-fn server_configuration(installation: &Installation) -> String {
-    let address = installation.postgres;
+fn server_configuration(installation: &Installation, server: &Server) -> String {
+    let address = server.address;
     let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
     let listen = if address.ip() == loopback {
         loopback.to_string()
@@ -123,8 +102,11 @@ fn server_configuration(installation: &Installation) -> String {
     )
 }
 
+/// Base backups count as replication, which also wants an attribute of the user.
 const ACCESS: &str = "\
-# TYPE  DATABASE  USER  ADDRESS    METHOD
-host    all       all   0.0.0.0/0  scram-sha-256
-host    all       all   ::/0       scram-sha-256
+# TYPE  DATABASE     USER  ADDRESS    METHOD
+host    all          all   0.0.0.0/0  scram-sha-256
+host    all          all   ::/0       scram-sha-256
+host    replication  all   0.0.0.0/0  scram-sha-256
+host    replication  all   ::/0       scram-sha-256
 ";
