@@ -3,8 +3,9 @@
 use crate::Source;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
-use uuid::Uuid;
+use sha1::{Digest, Sha1};
+use std::{borrow::Cow, fmt};
+use uuid::{Builder, Uuid};
 
 /// Identity of a record: the same record sent twice has the same id and becomes one row.
 pub type RecordId = Uuid;
@@ -12,21 +13,66 @@ pub type RecordId = Uuid;
 /// Namespace of record ids (a random UUID, fixed for ever: changing it would make every record new).
 const NAMESPACE: Uuid = Uuid::from_u128(0x6f1c_2a52_9d0e_4d6b_8a57_3e04_c1b7_75d9);
 
-/// UUIDv5 over tenant, source, user, device and the client's `id` of the record, or, where it gave none, the
-/// record's canonical JSON (keys sorted), so that key order does not matter.
-pub fn record_id(tenant: &str, source: Source, user: &str, device: &str, record: &Value) -> RecordId {
-    let (kind, id) = match record.get("id") {
-        Some(Value::String(id)) if !id.is_empty() => ("id", id.clone()),
-        Some(Value::Number(id)) => ("id", id.to_string()),
-        _ => ("content", record.to_string()),
-    };
-    let mut name = Vec::with_capacity(128);
-    for part in [tenant, source.name(), user, device, kind, &id] {
-        // Lengths keep ("ab", "c") and ("a", "bc") apart.
-        name.extend_from_slice(&(part.len() as u64).to_be_bytes());
-        name.extend_from_slice(part.as_bytes());
+/// What makes a record the one that it is among the records of its [`Origin`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientId<'a> {
+    /// The client's `id` of it; a number as its digits.
+    Given(Cow<'a, str>),
+    /// Its canonical JSON (keys sorted, so that their order does not matter), where the client gave none.
+    Content(String),
+}
+
+impl<'a> ClientId<'a> {
+    /// That of a record.
+    pub fn of(record: &'a Value) -> ClientId<'a> {
+        match record.get("id") {
+            Some(Value::String(id)) if !id.is_empty() => ClientId::Given(id.as_str().into()),
+            Some(Value::Number(id)) => ClientId::Given(id.to_string().into()),
+            _ => ClientId::Content(record.to_string()),
+        }
     }
-    Uuid::new_v5(&NAMESPACE, &name)
+}
+
+/// Where records come from: the part of their identities that all records of one upload share.
+#[derive(Debug, Clone)]
+pub struct Origin(Sha1);
+
+impl Origin {
+    /// The records of one source and one user's device.
+    pub fn new(tenant: &str, source: Source, user: &str, device: &str) -> Origin {
+        let mut hash = Sha1::new();
+        hash.update(NAMESPACE.as_bytes());
+        for part in [tenant, source.name(), user, device] {
+            add(&mut hash, part);
+        }
+        Origin(hash)
+    }
+
+    /// UUIDv5 over tenant, source, user, device and what the client calls the record.
+    pub fn record_id(&self, id: &ClientId<'_>) -> RecordId {
+        let mut hash = self.0.clone();
+        let (kind, id) = match id {
+            ClientId::Given(id) => ("id", id.as_ref()),
+            ClientId::Content(content) => ("content", content.as_str()),
+        };
+        add(&mut hash, kind);
+        add(&mut hash, id);
+        let hash: [u8; 20] = hash.finalize().into();
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
+        Builder::from_sha1_bytes(bytes).into_uuid()
+    }
+}
+
+/// Lengths keep ("ab", "c") and ("a", "bc") apart.
+fn add(hash: &mut Sha1, part: &str) {
+    hash.update((part.len() as u64).to_be_bytes());
+    hash.update(part.as_bytes());
+}
+
+/// The identity of one record, see [`Origin::record_id`].
+pub fn record_id(tenant: &str, source: Source, user: &str, device: &str, record: &Value) -> RecordId {
+    Origin::new(tenant, source, user, device).record_id(&ClientId::of(record))
 }
 
 /// Identity of one delivery by Kafka. It holds the topic's id and never its name, so that a recreated topic
@@ -103,6 +149,18 @@ mod tests {
     fn a_record_id_never_changes_between_releases() {
         let id = record_id("default", Source::Events, "user-1", "device-1", &json!({"id": "e-1"}));
         assert_eq!(id.to_string(), "78a3417a-cabc-572a-9cfc-666a4fbc938f");
+    }
+
+    #[test]
+    fn it_is_the_version_5_of_the_standard() {
+        let record = json!({"b": [1, "x"], "a": null});
+        let mut name = Vec::new();
+        for part in ["t", "sms", "u", "d", "content", r#"{"a":null,"b":[1,"x"]}"#] {
+            name.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            name.extend_from_slice(part.as_bytes());
+        }
+        let id = record_id("t", Source::Sms, "u", "d", &record);
+        assert_eq!(id, Uuid::new_v5(&NAMESPACE, &name));
     }
 
     proptest! {

@@ -5,7 +5,9 @@
 //! - [`env`](mod@env): environment variables of the workload images
 //! - [`source`]: the five kinds of synced data, with their topics and consumer groups
 //! - [`message`]: the envelope on the topics, and the HTTP request and answer in front of them
-//! - [`record`]: what a record of each source must look like
+//! - [`raw_envelope`]: the same envelope with its records as text
+//! - [`record`]: what a record of each source must look like; [`reading`]: records as text, checked without a copy;
+//!   [`scanned`]: envelopes of such records, in one pass
 //! - [`identity`]: record ids, delivery ids and receipts
 //! - [`header`]: Kafka headers of dead letters
 //! - [`http`]: HTTP headers and the form of API keys
@@ -19,10 +21,18 @@ pub mod identity;
 pub mod message;
 pub mod metric;
 pub mod port;
+pub mod raw_envelope;
+pub mod reading;
 pub mod record;
+mod rfc3339;
+mod scan;
+pub mod scanned;
 pub mod source;
 
 pub use identity::{DeliveryId, Receipt, RecordId};
 pub use message::{Envelope, RecordResult, SyncRequest, SyncResponse};
+pub use raw_envelope::RawEnvelope;
+pub use reading::Reading;
 pub use record::{FieldError, Record};
+pub use scanned::ScannedEnvelope;
 pub use source::Source;

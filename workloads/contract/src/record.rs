@@ -1,9 +1,10 @@
 //! What a record of each source must look like: checked by the producer before it accepts, and by the consumer
 //! before it stores.
 
-use crate::Source;
+use crate::{Source, rfc3339};
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// Longest text of one field, bytes.
 pub const MAX_TEXT: usize = 16 * 1024;
@@ -25,72 +26,190 @@ fn wrong(field: impl Into<String>, problem: impl Into<String>) -> FieldError {
     }
 }
 
-/// The typed columns of a record.
+/// The typed columns of a record. Texts are the client's own, where they lie, as far as they need no unescaping.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Record {
+pub struct Record<'a> {
     /// When it happened, as the device says: `timestamp`, RFC 3339 or milliseconds since 1970.
     pub event_time: DateTime<Utc>,
     /// What is particular to the source.
-    pub columns: Columns,
+    pub columns: Columns<'a>,
 }
 
 /// Typed columns by source.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Columns {
+pub enum Columns<'a> {
     /// A text message.
     Sms {
         /// Phone number or sender id.
-        sender: String,
+        sender: Cow<'a, str>,
         /// The text.
-        body: String,
+        body: Cow<'a, str>,
     },
     /// An application event.
     Event {
         /// Name of the event.
-        name: String,
+        name: Cow<'a, str>,
     },
     /// An installed application or a fact about the device.
     AppOrDevice {
         /// `app` or `device`.
-        kind: String,
+        kind: Cow<'a, str>,
         /// Package name or device model.
-        name: String,
+        name: Cow<'a, str>,
         /// Version of the application or of the operating system.
-        version: Option<String>,
+        version: Option<Cow<'a, str>>,
     },
     /// An address book entry.
     Contact {
         /// Display name.
-        name: String,
+        name: Cow<'a, str>,
         /// Phone numbers.
-        phones: Vec<String>,
+        phones: Vec<Cow<'a, str>>,
     },
     /// A call.
     Call {
         /// The other side.
-        number: String,
+        number: Cow<'a, str>,
         /// `incoming`, `outgoing` or `missed`.
-        direction: String,
+        direction: Cow<'a, str>,
         /// Length, seconds.
         duration_seconds: i64,
     },
 }
 
-impl Record {
+impl Columns<'_> {
+    /// The same, with texts of their own.
+    pub fn into_owned(self) -> Columns<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Columns::Sms { sender, body } => Columns::Sms {
+                sender: own(sender),
+                body: own(body),
+            },
+            Columns::Event { name } => Columns::Event { name: own(name) },
+            Columns::AppOrDevice { kind, name, version } => Columns::AppOrDevice {
+                kind: own(kind),
+                name: own(name),
+                version: version.map(own),
+            },
+            Columns::Contact { name, phones } => Columns::Contact {
+                name: own(name),
+                phones: phones.into_iter().map(own).collect(),
+            },
+            Columns::Call {
+                number,
+                direction,
+                duration_seconds,
+            } => Columns::Call {
+                number: own(number),
+                direction: own(direction),
+                duration_seconds,
+            },
+        }
+    }
+}
+
+/// A field as the rules below see it, wherever it was read.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Field<'a> {
+    Text(Cow<'a, str>),
+    Integer(i64),
+    /// An integer that an `i64` does not hold.
+    Large(u64),
+    /// Items of an array; `None` for those that are no text.
+    Items(Vec<Option<Cow<'a, str>>>),
+    /// What no rule takes.
+    Other,
+}
+
+/// Most fields that the rules of one source ask for.
+const MOST_FIELDS: usize = 5;
+
+/// The fields that the rules of a source ask for.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Fields<'a> {
+    names: &'static [&'static str],
+    values: [Option<Field<'a>>; MOST_FIELDS],
+}
+
+impl<'a> Fields<'a> {
+    /// None of them yet.
+    pub(crate) fn new(source: Source) -> Fields<'a> {
+        let names: &'static [&'static str] = match source {
+            Source::Sms => &["id", "timestamp", "sender", "body"],
+            Source::Events => &["id", "timestamp", "name"],
+            Source::AppsAndDevice => &["id", "timestamp", "kind", "name", "version"],
+            Source::Contacts => &["id", "timestamp", "name", "phones"],
+            Source::CallLogs => &["id", "timestamp", "number", "direction", "durationSeconds"],
+        };
+        Fields {
+            names,
+            values: [const { None }; MOST_FIELDS],
+        }
+    }
+
+    /// Its place, where a rule asks for it.
+    pub(crate) fn place(&self, name: &str) -> Option<usize> {
+        self.names.iter().position(|known| *known == name)
+    }
+
+    /// Keeps the field of this place. Of two with one name the last one counts, as it does for both stores.
+    pub(crate) fn set(&mut self, place: usize, field: Field<'a>) {
+        self.values[place] = Some(field);
+    }
+
+    /// The field of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Field<'a>> {
+        self.values[self.place(name)?].as_ref()
+    }
+
+    fn take(&mut self, name: &str) -> Option<Field<'a>> {
+        self.values[self.place(name)?].take()
+    }
+
+    fn of(source: Source, record: &'a Map<String, Value>) -> Fields<'a> {
+        let mut fields = Fields::new(source);
+        for (place, name) in fields.names.iter().enumerate() {
+            fields.values[place] = record.get(*name).map(Field::of);
+        }
+        fields
+    }
+}
+
+impl<'a> Field<'a> {
+    fn of(value: &'a Value) -> Field<'a> {
+        match value {
+            Value::String(text) => Field::Text(text.as_str().into()),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(number), _) => Field::Integer(number),
+                (None, Some(number)) => Field::Large(number),
+                (None, None) => Field::Other,
+            },
+            Value::Array(items) => Field::Items(items.iter().map(|item| item.as_str().map(Cow::Borrowed)).collect()),
+            Value::Null | Value::Bool(_) | Value::Object(_) => Field::Other,
+        }
+    }
+}
+
+impl<'a> Record<'a> {
     /// Checks `value` as a record of `source`.
-    pub fn parse(source: Source, value: &Value) -> Result<Record, FieldError> {
-        let Value::Object(fields) = value else {
+    pub fn parse(source: Source, value: &'a Value) -> Result<Record<'a>, FieldError> {
+        let Value::Object(record) = value else {
             return Err(wrong("", "a record is a JSON object"));
         };
         storable(value, &mut String::new())?;
-        if let Some(id) = fields.get("id")
-            && !matches!(id, Value::String(text) if !text.is_empty())
-            && !id.is_i64()
-            && !id.is_u64()
-        {
-            return Err(wrong("id", "must be a non-empty string or an integer"));
+        Record::of_fields(source, Fields::of(source, record))
+    }
+
+    /// Checks the fields of a record of `source`, in which is nothing that no store can hold.
+    pub(crate) fn of_fields(source: Source, mut fields: Fields<'a>) -> Result<Record<'a>, FieldError> {
+        match fields.get("id") {
+            None | Some(Field::Integer(_) | Field::Large(_)) => {}
+            Some(Field::Text(id)) if !id.is_empty() => {}
+            Some(_) => return Err(wrong("id", "must be a non-empty string or an integer")),
         }
-        let event_time = timestamp(fields)?;
+        let event_time = timestamp(&fields)?;
+        let fields = &mut fields;
         let columns = match source {
             Source::Sms => Columns::Sms {
                 sender: text(fields, "sender")?,
@@ -102,7 +221,10 @@ impl Record {
             Source::AppsAndDevice => Columns::AppOrDevice {
                 kind: one_of(fields, "kind", &["app", "device"])?,
                 name: text(fields, "name")?,
-                version: fields.get("version").map(|_| text(fields, "version")).transpose()?,
+                version: match fields.get("version") {
+                    Some(_) => Some(text(fields, "version")?),
+                    None => None,
+                },
             },
             Source::Contacts => Columns::Contact {
                 name: text(fields, "name")?,
@@ -159,53 +281,54 @@ const LATEST: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_799, 0)
     None => DateTime::<Utc>::MAX_UTC,
 };
 
-fn timestamp(fields: &Map<String, Value>) -> Result<DateTime<Utc>, FieldError> {
+fn timestamp(fields: &Fields<'_>) -> Result<DateTime<Utc>, FieldError> {
     let wanted = "must be RFC 3339 text or milliseconds since 1970, between 1970 and 9999";
     let time = match fields.get("timestamp") {
         None => return Err(wrong("timestamp", "is missing")),
-        Some(Value::String(text)) => DateTime::parse_from_rfc3339(text).ok().map(|time| time.to_utc()),
-        Some(Value::Number(number)) => number.as_i64().and_then(DateTime::from_timestamp_millis),
+        Some(Field::Text(text)) => rfc3339::parse(text),
+        Some(Field::Integer(number)) => DateTime::from_timestamp_millis(*number),
         Some(_) => None,
     };
     time.filter(|time| (EARLIEST..=LATEST).contains(time))
         .ok_or_else(|| wrong("timestamp", wanted))
 }
 
-fn text(fields: &Map<String, Value>, field: &str) -> Result<String, FieldError> {
-    match fields.get(field) {
+/// Takes the field out of `fields`.
+fn text<'a>(fields: &mut Fields<'a>, field: &str) -> Result<Cow<'a, str>, FieldError> {
+    match fields.take(field) {
         None => Err(wrong(field, "is missing")),
-        Some(Value::String(text)) if !text.is_empty() => Ok(text.clone()),
+        Some(Field::Text(text)) if !text.is_empty() => Ok(text),
         Some(_) => Err(wrong(field, "must be a non-empty string")),
     }
 }
 
-fn one_of(fields: &Map<String, Value>, field: &str, allowed: &[&str]) -> Result<String, FieldError> {
+fn one_of<'a>(fields: &mut Fields<'a>, field: &str, allowed: &[&str]) -> Result<Cow<'a, str>, FieldError> {
     let value = text(fields, field)?;
-    if allowed.contains(&value.as_str()) {
+    if allowed.contains(&value.as_ref()) {
         Ok(value)
     } else {
         Err(wrong(field, format!("must be one of {}", allowed.join(", "))))
     }
 }
 
-fn phones(fields: &Map<String, Value>) -> Result<Vec<String>, FieldError> {
-    let Some(Value::Array(phones)) = fields.get("phones") else {
+fn phones<'a>(fields: &mut Fields<'a>) -> Result<Vec<Cow<'a, str>>, FieldError> {
+    let Some(Field::Items(phones)) = fields.take("phones") else {
         return Err(wrong("phones", "must be an array of strings"));
     };
     phones
-        .iter()
+        .into_iter()
         .enumerate()
         .map(|(index, phone)| match phone {
-            Value::String(phone) => Ok(phone.clone()),
-            _ => Err(wrong(format!("phones[{index}]"), "must be a string")),
+            Some(phone) => Ok(phone),
+            None => Err(wrong(format!("phones[{index}]"), "must be a string")),
         })
         .collect()
 }
 
-fn seconds(fields: &Map<String, Value>, field: &str) -> Result<i64, FieldError> {
-    match fields.get(field).map(Value::as_i64) {
+fn seconds(fields: &Fields<'_>, field: &str) -> Result<i64, FieldError> {
+    match fields.get(field) {
         None => Err(wrong(field, "is missing")),
-        Some(Some(seconds)) if seconds >= 0 => Ok(seconds),
+        Some(Field::Integer(seconds)) if *seconds >= 0 => Ok(*seconds),
         Some(_) => Err(wrong(field, "must be a whole number of seconds, 0 or more")),
     }
 }

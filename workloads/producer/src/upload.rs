@@ -1,12 +1,13 @@
 //! From the body of a request to validated Kafka messages.
 
+mod request;
+
 use crate::refusal::Refusal;
 use chrono::{DateTime, Utc};
-use contract::{
-    Envelope, FieldError, Record, RecordId, Source, identity,
-    message::{ENVELOPE_VERSION, MAX_IDENTIFIER, MAX_RECORDS},
-};
-use serde_json::{Map, Value};
+use contract::{FieldError, RawEnvelope, Reading, RecordId, Source, identity::Origin, reading::ReadingError};
+use request::{Records, Request, malformed};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
 use uuid::Uuid;
 
 /// An upload, ready to be written. The parsed JSON is gone, so that what waits for Kafka is as small as it can be.
@@ -43,59 +44,58 @@ impl Upload {
     /// Checks the body and makes the messages. What is wrong with the upload as a whole refuses it; what is wrong with
     /// a record leaves out that record alone.
     pub fn parse(source: Source, tenant: &str, body: &[u8], received_at: DateTime<Utc>) -> Result<Upload, Refusal> {
-        let body: Value = serde_json::from_slice(body).map_err(|error| Refusal::MalformedJson(error.to_string()))?;
-        let Request {
-            user,
-            device,
-            batch_id,
-            records,
-        } = request(body)?;
-        let batch_id = batch_id.unwrap_or_else(Uuid::new_v4);
+        let request = Request::read(body)?;
+        let (user, device) = (request.user, request.device);
+        let batch_id = request.batch_id.unwrap_or_else(Uuid::new_v4);
+        let origin = Origin::new(tenant, source, &user, &device);
         let mut good = Vec::new();
-        let mut check = |path: String, record: Value| {
-            Record::parse(source, &record).map_err(|error| within(path, error))?;
-            let record_id = identity::record_id(tenant, source, &user, &device, &record);
+        let mut check = |path: &dyn Fn() -> String, record| {
+            let reading = match Reading::of(source, record) {
+                Ok(reading) => reading,
+                Err(ReadingError::Field(error)) => return Ok(Err(within(path(), error))),
+                // Found no sooner, because until now it was only looked at for its end.
+                Err(ReadingError::Json(error)) => return Err(malformed(body, error)),
+            };
             let place = good.len();
-            good.push(record);
+            good.push(reading.text);
             // At most as many as MAX_RECORDS.
             let (message, index) = match source.batched() {
                 true => (0, place as i32),
                 false => (place, 0),
             };
-            Ok(Placed {
-                record_id,
+            Ok(Ok(Placed {
+                record_id: origin.record_id(&reading.id),
                 message,
                 index,
-            })
+            }))
         };
-        let records = match records {
-            Records::One(record) => vec![check("record".to_owned(), record)],
+        let records = match request.records {
+            Records::One(record) => vec![check(&|| "record".to_owned(), record)?],
             Records::Many(records) => records
                 .into_iter()
                 .enumerate()
-                .map(|(index, record)| check(format!("records[{index}]"), record))
-                .collect(),
+                .map(|(index, record)| check(&|| format!("records[{index}]"), record))
+                .collect::<Result<_, _>>()?,
         };
-        let envelope = |records| Envelope {
-            version: ENVELOPE_VERSION,
-            tenant: tenant.to_owned(),
-            user: user.clone(),
-            device: device.clone(),
-            batch_id,
-            received_at,
-            records,
+        let envelope = |records: &[Cow<'_, RawValue>]| {
+            let envelope = RawEnvelope {
+                tenant: tenant.into(),
+                user: user.as_ref().into(),
+                device: device.as_ref().into(),
+                batch_id,
+                received_at,
+                records: records.iter().map(AsRef::as_ref).collect(),
+            };
+            envelope.encode(source)
         };
         let messages = match source.batched() {
             true if good.is_empty() => vec![],
-            true => vec![envelope(good).encode(source)],
-            false => good
-                .into_iter()
-                .map(|record| envelope(vec![record]).encode(source))
-                .collect(),
+            true => vec![envelope(&good)],
+            false => good.chunks(1).map(envelope).collect(),
         };
         Ok(Upload {
             batch_id,
-            user,
+            user: user.into_owned(),
             messages,
             records,
         })
@@ -114,72 +114,6 @@ fn within(record: String, error: FieldError) -> FieldError {
     }
 }
 
-/// What a body holds.
-struct Request {
-    user: String,
-    device: String,
-    batch_id: Option<Uuid>,
-    records: Records,
-}
-
-enum Records {
-    One(Value),
-    Many(Vec<Value>),
-}
-
-/// The request's fields, one by one: serde's own errors would not name the field.
-fn request(body: Value) -> Result<Request, FieldError> {
-    let Value::Object(mut fields) = body else {
-        return Err(wrong("", "the body must be a JSON object"));
-    };
-    let request = Request {
-        user: identifier(&mut fields, "user")?,
-        device: identifier(&mut fields, "device")?,
-        batch_id: batch_id(&mut fields)?,
-        records: records(&mut fields)?,
-    };
-    match fields.keys().next() {
-        Some(field) => Err(wrong(
-            field,
-            "is not known; the fields are user, device, batchId, and records or record",
-        )),
-        None => Ok(request),
-    }
-}
-
-fn identifier(fields: &mut Map<String, Value>, field: &str) -> Result<String, FieldError> {
-    match fields.remove(field) {
-        None => Err(wrong(field, "is missing")),
-        Some(Value::String(text)) if text.contains('\0') => Err(wrong(field, "must not contain U+0000")),
-        Some(Value::String(text)) if (1..=MAX_IDENTIFIER).contains(&text.len()) => Ok(text),
-        Some(_) => Err(wrong(
-            field,
-            &format!("must be a string of 1 to {MAX_IDENTIFIER} bytes"),
-        )),
-    }
-}
-
-fn batch_id(fields: &mut Map<String, Value>) -> Result<Option<Uuid>, FieldError> {
-    match fields.remove("batchId") {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => text.parse().map(Some).map_err(|_| wrong("batchId", "must be a UUID")),
-        Some(_) => Err(wrong("batchId", "must be a UUID")),
-    }
-}
-
-fn records(fields: &mut Map<String, Value>) -> Result<Records, FieldError> {
-    match (fields.remove("records"), fields.remove("record")) {
-        (None, None) => Err(wrong("records", "is missing")),
-        (None, Some(record)) => Ok(Records::One(record)),
-        (Some(_), Some(_)) => Err(wrong("record", "must not come together with records")),
-        (Some(Value::Array(records)), None) if (1..=MAX_RECORDS).contains(&records.len()) => Ok(Records::Many(records)),
-        (Some(_), None) => Err(wrong(
-            "records",
-            &format!("must be an array of 1 to {MAX_RECORDS} records"),
-        )),
-    }
-}
-
 fn wrong(field: &str, problem: &str) -> FieldError {
     FieldError {
         field: field.to_owned(),
@@ -190,7 +124,11 @@ fn wrong(field: &str, problem: &str) -> FieldError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use contract::{
+        Envelope, identity,
+        message::{MAX_IDENTIFIER, MAX_RECORDS},
+    };
+    use serde_json::{Value, json};
 
     fn parse(source: Source, body: &Value) -> Result<Upload, Refusal> {
         Upload::parse(source, "default", body.to_string().as_bytes(), DateTime::UNIX_EPOCH)
