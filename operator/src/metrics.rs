@@ -21,6 +21,8 @@ pub struct Metrics {
     pub lag: IntGaugeVec,
     /// How long ago the oldest message arrived that a group has not read of a topic, by the same.
     pub delay: GaugeVec,
+    /// How long Kafka keeps messages of a topic, by the same.
+    pub retention: GaugeVec,
     /// Partitions of a topic by how they are read, by the same and health.
     pub partitions: IntGaugeVec,
     /// What the statuses say.
@@ -57,6 +59,10 @@ impl Metrics {
                 ),
                 &["namespace", "pipeline", "group", "topic"],
             )?,
+            retention: GaugeVec::new(
+                Opts::new(metric::RETENTION, "How long Kafka keeps the messages of a topic"),
+                &["namespace", "pipeline", "group", "topic"],
+            )?,
             partitions: IntGaugeVec::new(
                 Opts::new(metric::PARTITIONS, "Partitions of a topic by how a group reads them"),
                 &["namespace", "pipeline", "group", "topic", "health"],
@@ -81,10 +87,11 @@ impl Metrics {
         Ok(metrics)
     }
 
-    fn collectors(&self) -> [Box<dyn Collector>; 9] {
+    fn collectors(&self) -> [Box<dyn Collector>; 10] {
         [
             Box::new(self.lag.clone()),
             Box::new(self.delay.clone()),
+            Box::new(self.retention.clone()),
             Box::new(self.partitions.clone()),
             Box::new(self.statuses.clone()),
             Box::new(self.decisions.clone()),
@@ -112,11 +119,21 @@ impl Metrics {
         }
     }
 
+    /// Shows how long messages of a topic are kept, by the same; nothing where that is not known.
+    pub fn show_retention(&self, labels: &[&str; 4], retention: Option<Duration>) {
+        match retention {
+            Some(time) => self.retention.with_label_values(labels).set(time.as_secs_f64()),
+            // Fails where there is none already.
+            None => drop(self.retention.remove_label_values(labels)),
+        }
+    }
+
     /// Shows nothing more of a group and a topic.
     pub fn hide_topic(&self, labels: &[&str; 4]) {
         // Each fails where there is none already.
         drop(self.lag.remove_label_values(labels));
         drop(self.delay.remove_label_values(labels));
+        drop(self.retention.remove_label_values(labels));
         for one in Health::ALL {
             let labels = [labels[0], labels[1], labels[2], labels[3], one.name()];
             drop(self.partitions.remove_label_values(&labels));

@@ -37,6 +37,9 @@ pub fn of_consumer(pipeline: &Pipeline, consumer: &Consumer) -> Vec<EnvVar> {
     vars.push(plain(env::PARALLEL_WRITES, consumer.parallel_writes.to_string()));
     vars.push(plain(env::BATCH_LINGER_MS, consumer.linger.as_millis().to_string()));
     vars.extend(of_stores(pipeline));
+    let postgres = pipeline.postgres.as_ref();
+    let retention = postgres.and_then(|postgres| postgres.retention_months);
+    vars.extend(retention.map(|months| plain(env::POSTGRES_RETENTION_MONTHS, months.to_string())));
     vars
 }
 

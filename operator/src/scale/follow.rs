@@ -281,7 +281,7 @@ impl Follower {
             let partitions = of_group.get(topic).map_or(&[][..], Vec::as_slice);
             let present = lag::of_topic(partitions);
             let look = state.look_at(reader, topic, partitions, members, now);
-            self.show(&reader.group, topic, present, look.delay, &look.health);
+            self.show(reader, topic, present, look.delay, &look.health);
             delay = delay.max(look.delay);
             let ill = look.health.iter().filter(|health| **health != Health::Ok);
             healths.extend(ill.map(|health| (topic.clone(), *health)));
@@ -489,16 +489,16 @@ impl Follower {
     }
 
     /// Shows how far a group is behind, at least, and how its partitions are doing; what is not known has no series.
-    fn show(&mut self, group: &str, topic: &str, lag: Lag, delay: Option<Delay>, health: &[Health]) {
-        let shown = (group.to_owned(), topic.to_owned());
+    fn show(&mut self, reader: &Reader, topic: &str, lag: Lag, delay: Option<Delay>, health: &[Health]) {
+        let shown = (reader.group.clone(), topic.to_owned());
         let Some(lag) = lag.lower_bound() else {
             return self.hide(|other| *other != shown);
         };
         let namespace = self.object.namespace.as_deref().unwrap_or_default();
-        let labels = [namespace, &self.object.name, group, topic];
-        self.shared
-            .metrics
-            .show_topic(&labels, lag, delay.map(Delay::lower_bound), health);
+        let labels = [namespace, &self.object.name, &reader.group, topic];
+        let metrics = &self.shared.metrics;
+        metrics.show_topic(&labels, lag, delay.map(Delay::lower_bound), health);
+        metrics.show_retention(&labels, reader.retention.get(topic).copied());
         self.shown.insert(shown);
     }
 }

@@ -274,6 +274,7 @@ mod tests {
             component: "sms".to_owned(),
             deployment: "demo-sms".to_owned(),
             group: "sms".to_owned(),
+            retention: BTreeMap::new(),
             topics: vec!["topic".to_owned()],
             commit_interval: Duration::from_millis(500),
             policy: target::policy(

@@ -58,6 +58,8 @@ pub struct Reader {
     pub group: String,
     /// Topics it reads.
     pub topics: Vec<String>,
+    /// How long Kafka keeps the messages of those topics that this pipeline looks after.
+    pub retention: BTreeMap<String, Duration>,
     /// Longest time between two of its commits.
     pub commit_interval: Duration,
     /// How it is scaled; absent for one whose replicas are left alone and only its lag is shown.
@@ -110,12 +112,26 @@ fn reader(pipeline: &Pipeline, consumer: &Consumer, topics: &ObservedTopics) -> 
         deployment: naming::object_name(&pipeline.name, &consumer.component.name),
         group: consumer.group.clone(),
         topics: consumer.topics.clone(),
+        retention: retention(pipeline, consumer),
         commit_interval: consumer.scaling.commit_interval(),
         policy: policy(&consumer.scaling, bounds, partitions),
         size: sizing::of_pipeline_pods(pipeline.environment),
         schedules: consumer.schedules.clone(),
         trace: consumer.trace,
     }
+}
+
+/// How long Kafka keeps messages that nobody has read: not known where it is for ever, or somebody else's decision.
+fn retention(pipeline: &Pipeline, consumer: &Consumer) -> BTreeMap<String, Duration> {
+    let read = pipeline
+        .topics
+        .iter()
+        .filter(|topic| consumer.topics.contains(&topic.name));
+    let times = read.filter_map(|topic| {
+        let milliseconds = topic.config.get("retention.ms")?.parse().ok()?;
+        Some((topic.name.clone(), Duration::from_millis(milliseconds)))
+    });
+    times.collect()
 }
 
 /// How a reader is scaled within `bounds`, where its largest topic has so many partitions; nothing for one whose

@@ -1,18 +1,14 @@
-//! What is read together and written together.
+//! What is written together: decoded messages. Their rows are texts that lie in the messages' values, as far as they need
+//! no unescaping.
 
 use crate::{
-    config::BatchLimits,
-    ledger::{Moves, OutOfOrder},
+    account::{HOUR, Hour},
+    ledger::Moves,
     topic::Partition,
 };
 use chrono::{DateTime, Utc};
-use contract::{RecordId, record::Columns};
-use serde_json::Value;
-use std::{
-    collections::BTreeSet,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use contract::{RecordId, Source, record::Columns};
+use std::{borrow::Cow, sync::Arc};
 use uuid::Uuid;
 
 /// A Kafka message as it came, kept until its records are stored: a dead letter carries it unchanged.
@@ -30,17 +26,26 @@ pub struct Delivery {
     pub value: Option<Vec<u8>>,
     /// Its headers.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Messages before it that Kafka had deleted before they were read.
+    pub expired: i64,
+}
+
+impl Delivery {
+    /// Length of the value, bytes.
+    pub fn bytes(&self) -> usize {
+        self.value.as_ref().map_or(0, Vec::len)
+    }
 }
 
 /// Who sent the records of one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sender {
+pub struct Sender<'a> {
     /// Tenant of the client.
-    pub tenant: String,
+    pub tenant: Cow<'a, str>,
     /// User.
-    pub user: String,
+    pub user: Cow<'a, str>,
     /// Device of the user.
-    pub device: String,
+    pub device: Cow<'a, str>,
     /// The upload.
     pub batch_id: Uuid,
     /// When the producer took it.
@@ -49,13 +54,13 @@ pub struct Sender {
 
 /// A record that is fit to be stored, with all that both stores need.
 #[derive(Debug, Clone)]
-pub struct Row {
+pub struct Row<'a> {
     /// Identity of the record.
     pub id: RecordId,
     /// Who sent it.
-    pub sender: Arc<Sender>,
+    pub sender: Arc<Sender<'a>>,
     /// Where it was read.
-    pub partition: Partition,
+    pub partition: &'a Partition,
     /// Offset of its message.
     pub offset: i64,
     /// Place in its message.
@@ -63,12 +68,12 @@ pub struct Row {
     /// When it happened.
     pub event_time: DateTime<Utc>,
     /// What is particular to the source.
-    pub columns: Columns,
-    /// The record as the client sent it.
-    pub raw: Value,
+    pub columns: Columns<'a>,
+    /// The record as the client sent it: JSON.
+    pub raw: Cow<'a, str>,
 }
 
-impl Row {
+impl Row<'_> {
     /// Of two versions of a record, the one with the greater version is kept. Microseconds, because that is what
     /// PostgreSQL keeps: both stores must take the same decision.
     pub fn version(&self) -> (i64, i64) {
@@ -119,96 +124,57 @@ pub struct Rejection {
 
 /// A message, read and checked.
 #[derive(Debug, Clone)]
-pub struct Message {
+pub struct Message<'a> {
     /// The message as it came.
-    pub delivery: Delivery,
+    pub delivery: &'a Delivery,
+    /// When the producer took it; of a message that is no envelope, Kafka's time, or that of its reading.
+    pub taken_at: DateTime<Utc>,
     /// Its good records.
-    pub rows: Vec<Row>,
+    pub rows: Vec<Row<'a>>,
     /// Its bad ones, or itself.
     pub rejections: Vec<Rejection>,
 }
 
-impl Message {
-    fn records(&self) -> usize {
+impl Message<'_> {
+    /// Records in it, good and bad.
+    pub fn records(&self) -> usize {
         self.rows.len() + self.rejections.len()
     }
+
+    /// The hour in which it was taken.
+    pub fn hour(&self) -> Hour {
+        self.taken_at.timestamp().div_euclid(HOUR)
+    }
+}
+
+/// Records of a message, more or less, where nothing better is known.
+pub fn usual_records(source: Source) -> usize {
+    if source.batched() { 16 } else { 1 }
 }
 
 /// Messages that are written together, with the moves of the ledger that they mean.
-#[derive(Debug)]
-pub struct Batch {
-    /// The reader's epoch in which they were read: after a fence, older batches are not worth writing.
-    pub epoch: u64,
+#[derive(Debug, Default)]
+pub struct Batch<'a> {
     /// The messages, by partition in the order of their offsets.
-    pub messages: Vec<Message>,
+    pub messages: Vec<Message<'a>>,
     /// What the ledger must hold before, and holds after.
     pub moves: Moves,
-    limits: BatchLimits,
     records: usize,
-    bytes: usize,
-    opened: Option<Instant>,
 }
 
-impl Batch {
-    /// An empty batch.
-    pub fn new(limits: BatchLimits, epoch: u64) -> Batch {
-        Batch {
-            epoch,
-            messages: Vec::new(),
-            moves: Moves::default(),
-            limits,
-            records: 0,
-            bytes: 0,
-            opened: None,
-        }
-    }
-
-    /// Adds a message. `ledger` is what the ledger will hold for its partition once all earlier batches are
-    /// written.
-    pub fn push(&mut self, message: Message, ledger: i64) -> Result<(), OutOfOrder> {
+impl<'a> Batch<'a> {
+    /// Adds a message, which comes after those of its partition that are in it. `ledger` is what the ledger will hold for
+    /// the partition once all earlier batches are written.
+    pub fn push(&mut self, message: Message<'a>, ledger: i64) {
         self.moves
-            .advance(&message.delivery.partition, ledger, message.delivery.offset)?;
+            .pass(&message.delivery.partition, ledger, message.delivery.offset);
         self.records += message.records();
-        self.bytes += message.delivery.value.as_ref().map_or(0, Vec::len);
         self.messages.push(message);
-        self.opened.get_or_insert_with(Instant::now);
-        Ok(())
-    }
-
-    /// Takes out everything of these partitions: another reader has them now.
-    pub fn forget(&mut self, partitions: &BTreeSet<Partition>) {
-        self.messages
-            .retain(|message| !partitions.contains(&message.delivery.partition));
-        self.moves.forget(partitions);
-        self.records = self.messages.iter().map(Message::records).sum();
-        self.bytes = self
-            .messages
-            .iter()
-            .filter_map(|message| message.delivery.value.as_ref())
-            .map(Vec::len)
-            .sum();
-        if self.messages.is_empty() {
-            self.opened = None;
-        }
-    }
-
-    /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
-        self.messages.is_empty()
     }
 
     /// Records in it, good and bad.
     pub fn records(&self) -> usize {
         self.records
-    }
-
-    /// How long it may still wait to be written; zero when it is full or its time is over, `None` while it is empty.
-    pub fn due_in(&self) -> Option<Duration> {
-        let opened = self.opened?;
-        if self.records >= self.limits.records || self.bytes >= self.limits.bytes {
-            return Some(Duration::ZERO);
-        }
-        Some(self.limits.linger.saturating_sub(opened.elapsed()))
     }
 }
 
@@ -216,8 +182,6 @@ impl Batch {
 pub(crate) mod tests {
     use super::*;
     use crate::topic::Topic;
-    use contract::Source;
-    use proptest::prelude::*;
 
     pub(crate) fn partition(number: i32) -> Partition {
         let topic = Topic {
@@ -231,86 +195,39 @@ pub(crate) mod tests {
         }
     }
 
-    pub(crate) fn row(id: u128, at: i64) -> Row {
+    /// For as long as the tests run.
+    pub(crate) fn kept<T>(value: T) -> &'static T {
+        Box::leak(Box::new(value))
+    }
+
+    pub(crate) fn delivery(number: i32, offset: i64, value: Option<Vec<u8>>) -> Delivery {
+        Delivery {
+            partition: partition(number),
+            offset,
+            timestamp: None,
+            key: None,
+            value,
+            headers: vec![],
+            expired: 0,
+        }
+    }
+
+    pub(crate) fn row(id: u128, at: i64) -> Row<'static> {
         Row {
             id: Uuid::from_u128(id),
             sender: Arc::new(Sender {
-                tenant: "default".to_owned(),
-                user: "u".to_owned(),
-                device: "d".to_owned(),
+                tenant: "default".into(),
+                user: "u".into(),
+                device: "d".into(),
                 batch_id: Uuid::nil(),
                 received_at: DateTime::UNIX_EPOCH,
             }),
-            partition: partition(0),
+            partition: kept(partition(0)),
             offset: 0,
             index: 0,
             event_time: DateTime::from_timestamp_micros(at).unwrap(),
-            columns: Columns::Event {
-                name: "open".to_owned(),
-            },
-            raw: Value::Null,
-        }
-    }
-
-    fn message(number: i32, offset: i64, records: usize, bytes: usize) -> Message {
-        Message {
-            delivery: Delivery {
-                partition: partition(number),
-                offset,
-                timestamp: None,
-                key: None,
-                value: Some(vec![b'x'; bytes]),
-                headers: vec![],
-            },
-            rows: (0..records).map(|index| row(index as u128, 0)).collect(),
-            rejections: vec![],
-        }
-    }
-
-    fn limits(records: usize, bytes: usize, linger: Duration) -> BatchLimits {
-        BatchLimits { records, bytes, linger }
-    }
-
-    const LONG: Duration = Duration::from_secs(3_600);
-
-    #[test]
-    fn a_batch_is_due_when_full_by_records_or_bytes_or_when_its_time_is_over() {
-        let mut by_records = Batch::new(limits(3, 1_000, LONG), 0);
-        assert_eq!(by_records.due_in(), None);
-        by_records.push(message(0, 0, 2, 1), 0).unwrap();
-        assert!(by_records.due_in().unwrap() > Duration::ZERO);
-        by_records.push(message(0, 1, 1, 1), 0).unwrap();
-        assert_eq!(by_records.due_in(), Some(Duration::ZERO));
-
-        let mut by_bytes = Batch::new(limits(1_000, 10, LONG), 0);
-        by_bytes.push(message(0, 0, 1, 10), 0).unwrap();
-        assert_eq!(by_bytes.due_in(), Some(Duration::ZERO));
-
-        let mut by_time = Batch::new(limits(1_000, 1_000, Duration::ZERO), 0);
-        by_time.push(message(0, 0, 1, 1), 0).unwrap();
-        assert_eq!(by_time.due_in(), Some(Duration::ZERO));
-    }
-
-    proptest! {
-        #[test]
-        fn forgetting_partitions_leaves_what_a_batch_without_them_would_hold(
-            messages in proptest::collection::vec((0..4_i32, 1..5_usize), 0..40),
-            gone in proptest::collection::btree_set(0..4_i32, 0..4),
-        ) {
-            let (mut all, mut kept) = (Batch::new(limits(1_000, 1_000, LONG), 0), Batch::new(limits(1_000, 1_000, LONG), 0));
-            for (offset, (number, records)) in messages.into_iter().enumerate() {
-                let message = message(number, offset as i64, records, records);
-                if !gone.contains(&number) {
-                    kept.push(message.clone(), 0).unwrap();
-                }
-                all.push(message, 0).unwrap();
-            }
-            all.forget(&gone.into_iter().map(partition).collect());
-            prop_assert_eq!(all.records(), kept.records());
-            prop_assert_eq!(all.bytes, kept.bytes);
-            prop_assert_eq!(&all.moves, &kept.moves);
-            prop_assert_eq!(all.is_empty(), kept.is_empty());
-            prop_assert_eq!(all.due_in().is_some(), kept.due_in().is_some());
+            columns: Columns::Event { name: "open".into() },
+            raw: "null".into(),
         }
     }
 }

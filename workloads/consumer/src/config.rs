@@ -7,6 +7,10 @@ use runtime::{
 };
 use std::{collections::BTreeSet, fmt, time::Duration};
 
+/// Percent of dead letters among the latest thousand records of a lane, and more, from which on nothing more is given up;
+/// 90 when unset, never for 0. Only this image knows it.
+pub const DEAD_LETTER_LIMIT_PERCENT: &str = "DI_CONSUMER_DEAD_LETTER_LIMIT_PERCENT";
+
 /// PostgreSQL keeps 63 bytes of a name and cuts off the rest in silence.
 const LONGEST_SCHEMA_NAME: usize = 63;
 
@@ -23,6 +27,10 @@ pub struct Config {
     pub limits: BatchLimits,
     /// Batches of one topic that are written at the same time, each of other partitions.
     pub parallel_writes: usize,
+    /// Percent of dead letters from which on nothing more is given up; 0 for never.
+    pub dead_letter_limit: u8,
+    /// Whether what cannot be stored is sent to the dead-letter topics.
+    pub sends_dead_letters: bool,
     /// PostgreSQL.
     pub postgres: PostgresConfig,
     /// MongoDB.
@@ -51,6 +59,8 @@ pub struct PostgresConfig {
     pub database: String,
     /// Schema of this pipeline.
     pub schema: String,
+    /// Whole months for which rows are kept; for ever when `None`.
+    pub retention_months: Option<u32>,
 }
 
 /// How to reach MongoDB, and what to store there.
@@ -133,6 +143,11 @@ impl Config {
                 linger: Duration::from_millis(environment.parsed_or(env::BATCH_LINGER_MS, 200)?),
             },
             parallel_writes: positive(environment, env::PARALLEL_WRITES, 2)?,
+            dead_letter_limit: match environment.parsed_or(DEAD_LETTER_LIMIT_PERCENT, 90)? {
+                percent @ 0..=100 => percent,
+                _ => return Err(wrong(DEAD_LETTER_LIMIT_PERCENT, "must be from 0 to 100".to_owned())),
+            },
+            sends_dead_letters: true,
             postgres: PostgresConfig::from_env(environment)?,
             mongodb: MongodbConfig::from_env(environment)?,
             kafka: environment.clone(),
@@ -152,7 +167,8 @@ impl Config {
 }
 
 impl PostgresConfig {
-    fn from_env(environment: &Env) -> Result<PostgresConfig, EnvError> {
+    /// Reads the environment; the error names the variable.
+    pub fn from_env(environment: &Env) -> Result<PostgresConfig, EnvError> {
         let schema = environment
             .optional(env::POSTGRES_SCHEMA)
             .unwrap_or_else(|| "public".to_owned());
@@ -166,6 +182,16 @@ impl PostgresConfig {
             server: Server::from_env(environment)?,
             database: environment.required(env::POSTGRES_SYNC_DATABASE)?,
             schema,
+            retention_months: match environment.parsed_or(env::POSTGRES_RETENTION_MONTHS, u32::MAX)? {
+                u32::MAX => None,
+                months @ 1..=1_200 => Some(months),
+                _ => {
+                    return Err(wrong(
+                        env::POSTGRES_RETENTION_MONTHS,
+                        "must be from 1 to 1200".to_owned(),
+                    ));
+                }
+            },
         })
     }
 }
@@ -291,6 +317,8 @@ mod tests {
         assert_eq!(config.limits.records, 5_000);
         assert_eq!(config.limits.linger, Duration::from_millis(200));
         assert_eq!(config.postgres.schema, "public");
+        assert_eq!(config.postgres.retention_months, None);
+        assert_eq!(config.dead_letter_limit, 90);
         assert_eq!(config.mongodb.sources, Source::ALL.into());
         assert_eq!(config.mongodb.max_pool_size, 100);
         assert_eq!(config.mongodb.operation_timeout, Duration::from_secs(10));
@@ -322,6 +350,14 @@ mod tests {
             (
                 (env::BATCH_MAX_RECORDS, "0"),
                 "environment variable DI_CONSUMER_BATCH_MAX_RECORDS is wrong: must be at least 1",
+            ),
+            (
+                (DEAD_LETTER_LIMIT_PERCENT, "101"),
+                "environment variable DI_CONSUMER_DEAD_LETTER_LIMIT_PERCENT is wrong: must be from 0 to 100",
+            ),
+            (
+                (env::POSTGRES_RETENTION_MONTHS, "0"),
+                "environment variable DI_POSTGRES_RETENTION_MONTHS is wrong: must be from 1 to 1200",
             ),
             (
                 (env::MONGODB_ENABLED_SOURCES, "sms,mail"),

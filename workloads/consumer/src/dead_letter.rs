@@ -45,6 +45,8 @@ pub struct DeadLetters {
     producer: FutureProducer<Context>,
     diagnosis: Diagnosis,
     cluster: Arc<str>,
+    /// Whether letters are sent, or were sent when their messages were read before.
+    sends: bool,
 }
 
 /// Keeps the reason of the last fault, which a failed delivery does not say.
@@ -69,7 +71,12 @@ impl ClientContext for Context {
 
 impl DeadLetters {
     /// An idempotent producer with these settings of the brokers, and tokens for them.
-    pub fn new(mut config: ClientConfig, tokens: Tokens, cluster: Arc<str>) -> Result<DeadLetters, KafkaError> {
+    pub fn new(
+        mut config: ClientConfig,
+        tokens: Tokens,
+        cluster: Arc<str>,
+        sends: bool,
+    ) -> Result<DeadLetters, KafkaError> {
         config
             .set("enable.idempotence", "true")
             .set("acks", "all")
@@ -86,6 +93,7 @@ impl DeadLetters {
             producer: config.create_with_context(context)?,
             diagnosis,
             cluster,
+            sends,
         })
     }
 
@@ -96,6 +104,9 @@ impl DeadLetters {
         letters: impl IntoIterator<Item = (&Rejection, &Delivery)>,
         attempt: u32,
     ) -> Result<(), DeadLetterError> {
+        if !self.sends {
+            return Ok(());
+        }
         let sends = letters
             .into_iter()
             .map(|(rejection, delivery)| self.send_one(rejection, delivery, attempt));
@@ -199,6 +210,7 @@ mod tests {
             key: None,
             value: None,
             headers: vec![("trace".to_owned(), Some(b"t".to_vec())), ("none".to_owned(), None)],
+            expired: 0,
         };
         let rejection = Rejection {
             partition: partition(3),

@@ -1,18 +1,30 @@
 //! From a Kafka message to rows, and to rejections where it is not fit to be stored.
 
-use crate::batch::{Delivery, Message, RejectClass, Rejection, Row, Sender};
-use contract::{Envelope, Record, identity, message::EnvelopeError};
+use crate::batch::{Delivery, Message, RejectClass, Rejection, Row, Sender, usual_records};
+use chrono::{DateTime, Datelike, Utc};
+use contract::{
+    Envelope, RawEnvelope, Reading, ScannedEnvelope,
+    identity::Origin,
+    message::EnvelopeError,
+    reading::ReadingError,
+    scanned::{ScannedRecord, Unusual},
+};
 use serde_json::error::Category;
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 /// Reads a message. Whatever cannot be stored comes back as a rejection; nothing is left out.
-pub fn decode(delivery: Delivery) -> Message {
-    let envelope = match &delivery.value {
-        Some(value) => Envelope::decode(value).map_err(describe),
+pub fn decode(delivery: &Delivery) -> Message<'_> {
+    let decoded = match &delivery.value {
+        Some(value) => in_one_pass(delivery, value).or_else(|Unusual| records(delivery, value)),
         None => Err("not an envelope: the message has no value".to_owned()),
     };
-    match envelope {
-        Ok(envelope) => records(delivery, envelope),
+    match decoded {
+        Ok(content) => Message {
+            taken_at: taken_at(Some(content.received_at), delivery.timestamp),
+            delivery,
+            rows: content.rows,
+            rejections: content.rejections,
+        },
         Err(error) => {
             let rejection = Rejection {
                 partition: delivery.partition.clone(),
@@ -22,6 +34,7 @@ pub fn decode(delivery: Delivery) -> Message {
                 error,
             };
             Message {
+                taken_at: taken_at(None, delivery.timestamp),
                 delivery,
                 rows: Vec::new(),
                 rejections: vec![rejection],
@@ -47,71 +60,117 @@ fn describe(error: EnvelopeError) -> String {
     }
 }
 
-fn records(delivery: Delivery, envelope: Envelope) -> Message {
+/// What is in a message.
+struct Content<'a> {
+    /// When it was taken, as it says itself.
+    received_at: DateTime<Utc>,
+    rows: Vec<Row<'a>>,
+    rejections: Vec<Rejection>,
+}
+
+/// What is in a message of which everything is as it should be.
+fn in_one_pass<'a>(delivery: &'a Delivery, value: &'a [u8]) -> Result<Content<'a>, Unusual> {
     let source = delivery.partition.topic.source;
-    let Envelope {
-        tenant,
-        user,
-        device,
-        batch_id,
-        received_at,
-        records,
-        ..
-    } = envelope;
+    let mut envelope = ScannedEnvelope::begin(value)?;
+    let origin = Origin::new(&envelope.tenant, source, &envelope.user, &envelope.device);
     let sender = Arc::new(Sender {
-        tenant,
-        user,
-        device,
-        batch_id,
-        received_at,
+        tenant: std::mem::take(&mut envelope.tenant),
+        user: std::mem::take(&mut envelope.user),
+        device: std::mem::take(&mut envelope.device),
+        batch_id: envelope.batch_id,
+        received_at: envelope.received_at,
     });
-    let mut rows = Vec::with_capacity(records.len());
+    let mut rows = Vec::with_capacity(usual_records(source));
+    let mut index = 0;
+    while let Some(ScannedRecord { record, id, text }) = envelope.next_record(source)? {
+        rows.push(Row {
+            id: origin.record_id(&id),
+            sender: sender.clone(),
+            partition: &delivery.partition,
+            offset: delivery.offset,
+            index,
+            event_time: record.event_time,
+            columns: record.columns,
+            raw: text.into(),
+        });
+        index += 1;
+    }
+    Ok(Content {
+        received_at: sender.received_at,
+        rows,
+        rejections: Vec::new(),
+    })
+}
+
+/// What is in a message, whatever form it has.
+fn records<'a>(delivery: &'a Delivery, value: &'a [u8]) -> Result<Content<'a>, String> {
+    let source = delivery.partition.topic.source;
+    let envelope = RawEnvelope::decode(value).map_err(describe)?;
+    let origin = Origin::new(&envelope.tenant, source, &envelope.user, &envelope.device);
+    let sender = Arc::new(Sender {
+        tenant: envelope.tenant,
+        user: envelope.user,
+        device: envelope.device,
+        batch_id: envelope.batch_id,
+        received_at: envelope.received_at,
+    });
+    let mut rows = Vec::with_capacity(envelope.records.len());
     let mut rejections = Vec::new();
-    for (index, raw) in (0..).zip(records) {
-        match Record::parse(source, &raw) {
-            Ok(Record { event_time, columns }) => rows.push(Row {
-                id: identity::record_id(&sender.tenant, source, &sender.user, &sender.device, &raw),
+    for (index, raw) in (0..).zip(envelope.records) {
+        match Reading::of(source, raw) {
+            Ok(Reading { record, id, text }) => rows.push(Row {
+                id: origin.record_id(&id),
                 sender: sender.clone(),
-                partition: delivery.partition.clone(),
+                partition: &delivery.partition,
                 offset: delivery.offset,
                 index,
-                event_time,
-                columns,
-                raw,
+                event_time: record.event_time,
+                columns: record.columns,
+                raw: match text {
+                    Cow::Borrowed(text) => text.get().into(),
+                    Cow::Owned(text) => Box::<str>::from(text).into_string().into(),
+                },
             }),
-            Err(error) => rejections.push(Rejection {
+            Err(ReadingError::Field(error)) => rejections.push(Rejection {
                 partition: delivery.partition.clone(),
                 offset: delivery.offset,
                 index: Some(index),
                 class: RejectClass::Validation,
                 error: error.to_string(),
             }),
+            // Found no sooner, because until now it was only looked at for its end.
+            Err(ReadingError::Json(error)) => {
+                let whole = Envelope::decode(value).map(drop);
+                return Err(describe(whole.err().unwrap_or(error.into())));
+            }
         }
     }
-    Message {
-        delivery,
+    Ok(Content {
+        received_at: sender.received_at,
         rows,
         rejections,
-    }
+    })
+}
+
+/// When a message was taken: as it says itself, else as Kafka says, else now. Anybody may write to a topic, and no clock
+/// of ours was ever before this century or after the next.
+fn taken_at(received_at: Option<DateTime<Utc>>, timestamp: Option<DateTime<Utc>>) -> DateTime<Utc> {
+    let mut times = [received_at, timestamp].into_iter().flatten();
+    let believed = times.find(|time| (2_000..2_200).contains(&time.year()));
+    believed.unwrap_or_else(Utc::now)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::tests::partition;
-    use chrono::DateTime;
+    use crate::batch::tests::{kept, partition};
+    use chrono::TimeDelta;
+    use proptest::prelude::*;
     use serde_json::json;
     use uuid::Uuid;
 
-    fn delivery(value: Option<Vec<u8>>) -> Delivery {
-        Delivery {
-            partition: partition(2),
-            offset: 9,
-            timestamp: None,
-            key: None,
-            value,
-            headers: vec![],
-        }
+    fn delivery(value: Option<Vec<u8>>) -> &'static Delivery {
+        kept(crate::batch::tests::delivery(2, 9, value))
     }
 
     #[test]
@@ -151,6 +210,92 @@ mod tests {
             assert_eq!(message.rejections.len(), 1);
             assert_eq!(message.rejections[0].index, None);
             assert_eq!(message.rejections[0].class, RejectClass::Decode);
+        }
+    }
+
+    #[test]
+    fn a_time_that_no_clock_shows_is_not_believed() {
+        let at = |year: i32| {
+            Utc::now()
+                .with_month(1)
+                .and_then(|now| now.with_day(1)?.with_year(year))
+        };
+        let (good, other) = (at(2026), at(2025));
+        assert_eq!(taken_at(good, other), good.unwrap());
+        for absurd in [at(-9_000), at(1970), at(9_999), None] {
+            assert_eq!(taken_at(absurd, other), other.unwrap());
+            assert!(Utc::now() - taken_at(absurd, absurd) < TimeDelta::hours(1));
+        }
+    }
+
+    #[test]
+    fn a_record_that_no_json_parser_takes_makes_the_message_no_envelope() {
+        let mut message = Envelope {
+            version: contract::message::ENVELOPE_VERSION,
+            tenant: "default".into(),
+            user: "u".into(),
+            device: "d".into(),
+            batch_id: Uuid::nil(),
+            received_at: DateTime::UNIX_EPOCH,
+            records: vec![
+                json!({"timestamp": 1, "name": "a"}),
+                json!({"timestamp": 1, "name": "?"}),
+            ],
+        }
+        .encode(contract::Source::Sms);
+        let place = message.iter().rposition(|byte| *byte == b'?').unwrap();
+        message.splice(place..=place, *br"\ud800");
+        let message = decode(delivery(Some(message)));
+        assert!(message.rows.is_empty());
+        let errors: Vec<_> = message
+            .rejections
+            .iter()
+            .map(|rejection| (rejection.index, rejection.class, rejection.error.as_str()))
+            .collect();
+        let error = "not an envelope: invalid JSON at line 1 column 189";
+        assert_eq!(errors, [(None, RejectClass::Decode, error)]);
+    }
+
+    fn upload() -> Vec<u8> {
+        Envelope {
+            version: contract::message::ENVELOPE_VERSION,
+            tenant: "default".into(),
+            user: "u\"".into(),
+            device: "d".into(),
+            batch_id: Uuid::from_u128(7),
+            received_at: DateTime::UNIX_EPOCH,
+            records: vec![
+                json!({"id": "1", "timestamp": 1, "name": "a\n", "more": [1.5, {"b": null}]}),
+                json!({"timestamp": "2026-01-02T03:04:05.6Z", "name": "é"}),
+            ],
+        }
+        .encode(contract::Source::Sms)
+    }
+
+    #[test]
+    fn a_usual_upload_is_read_in_one_pass() {
+        let delivery = delivery(Some(upload()));
+        let value = delivery.value.as_deref().unwrap();
+        assert_eq!(in_one_pass(delivery, value).map(|content| content.rows.len()), Ok(2));
+    }
+
+    proptest! {
+        #[test]
+        fn one_pass_makes_the_same_rows_as_the_general_way(
+            place in any::<proptest::sample::Index>(),
+            byte in prop_oneof![any::<u8>(), proptest::sample::select(b"\"\\{}[],:0 1eZ.+-".to_vec())],
+        ) {
+            let mut message = upload();
+            let place = place.index(message.len());
+            message[place] = byte;
+            let delivery = delivery(Some(message));
+            let value = delivery.value.as_deref().unwrap();
+            if let Ok(quick) = in_one_pass(delivery, value) {
+                let general = records(delivery, value).unwrap();
+                prop_assert_eq!(format!("{:?}", quick.rows), format!("{:?}", general.rows));
+                prop_assert_eq!(quick.received_at, general.received_at);
+                prop_assert_eq!(general.rejections, []);
+            }
         }
     }
 

@@ -8,8 +8,23 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Move {
     /// What the ledger holds before.
     pub expected: i64,
+    /// The offset of the first message: later than expected where Kafka has none in between, earlier where the log was
+    /// cut.
+    pub first: i64,
     /// The offset after the last message. Offsets in between may be missing (transactions, compaction).
     pub next: i64,
+}
+
+impl Move {
+    /// Where the offsets begin that this move passes.
+    pub fn begin(&self) -> i64 {
+        self.expected.min(self.first)
+    }
+
+    /// How many offsets are passed once more.
+    pub fn moved_back(&self) -> i64 {
+        self.expected - self.begin()
+    }
 }
 
 /// A message came before one that is in the batch already.
@@ -45,16 +60,24 @@ impl Moves {
                 Ok(())
             }
             None => {
-                self.by_partition.insert(
-                    partition.clone(),
-                    Move {
-                        expected: ledger,
-                        next: offset + 1,
-                    },
-                );
+                self.pass(partition, ledger, offset);
                 Ok(())
             }
         }
+    }
+
+    /// As [`advance`](Self::advance), of a message that is known to come after those before.
+    pub(crate) fn pass(&mut self, partition: &Partition, ledger: i64, offset: i64) {
+        if let Some(known) = self.by_partition.get_mut(partition) {
+            known.next = offset + 1;
+            return;
+        }
+        let first = Move {
+            expected: ledger,
+            first: offset,
+            next: offset + 1,
+        };
+        self.by_partition.insert(partition.clone(), first);
     }
 
     /// The offset that is to come next; `None` when the partition does not move.
@@ -164,6 +187,15 @@ impl Positions {
         }
     }
 
+    /// Where the ledger is for certain, if nobody else has moved it: for the partitions of which no batch is on its way.
+    pub fn settled(&self) -> BTreeMap<Partition, i64> {
+        let settled = self.by_partition.iter();
+        settled
+            .filter(|(_, position)| position.handed_over == position.written)
+            .map(|(partition, position)| (partition.clone(), position.written))
+            .collect()
+    }
+
     /// Kafka acknowledged this commit.
     pub fn committed(&mut self, partition: &Partition, offset: i64) {
         if let Some(position) = self.by_partition.get_mut(partition) {
@@ -209,7 +241,14 @@ mod tests {
             moves.advance(&partition(0), 10, offset).unwrap();
         }
         let all: Vec<_> = moves.iter().map(|(_, step)| *step).collect();
-        assert_eq!(all, [Move { expected: 10, next: 18 }]);
+        assert_eq!(
+            all,
+            [Move {
+                expected: 10,
+                first: 12,
+                next: 18
+            }]
+        );
     }
 
     #[test]
@@ -251,6 +290,25 @@ mod tests {
     }
 
     #[test]
+    fn the_ledger_is_certain_where_no_batch_is_on_its_way() {
+        let mut positions = Positions::default();
+        positions.assign(partition(0), 5);
+        positions.assign(partition(1), 7);
+        let mut moves = Moves::default();
+        moves.advance(&partition(0), 5, 9).unwrap();
+        positions.hand_over(&moves);
+        assert_eq!(positions.settled(), [(partition(1), 7)].into());
+        positions.written(&moves);
+        assert_eq!(positions.settled(), [(partition(0), 10), (partition(1), 7)].into());
+        positions.rewind(&partition(1), 0);
+        assert_eq!(
+            positions.settled(),
+            [(partition(0), 10)].into(),
+            "the ledger is not there yet"
+        );
+    }
+
+    #[test]
     fn after_a_cut_the_next_batch_moves_the_ledger_back() {
         let mut positions = Positions::default();
         positions.assign(partition(0), 100);
@@ -260,7 +318,15 @@ mod tests {
         moves
             .advance(&partition(0), positions.ledger(&partition(0)).unwrap(), 0)
             .unwrap();
-        assert_eq!(moves.iter().next().unwrap().1, &Move { expected: 100, next: 1 });
+        assert_eq!(
+            moves.iter().next().unwrap().1,
+            &Move {
+                expected: 100,
+                first: 0,
+                next: 1
+            }
+        );
+        assert_eq!(moves.iter().next().unwrap().1.moved_back(), 100);
         positions.hand_over(&moves);
         assert_eq!(
             (positions.ledger(&partition(0)), positions.next(&partition(0))),

@@ -1,8 +1,8 @@
 //! Kafka into PostgreSQL and MongoDB, each record once.
 //!
 //! ```text
-//!            reader (a thread)                          a writer for each lane
-//!  Kafka ─► poll ─► decode ─► batch ─► bounded channel ─► MongoDB ─► dead letters ─► PostgreSQL + ledger
+//!      reader (a thread)                                  a writer (a thread) for each lane
+//!  Kafka ─► poll ─► collect ─► bounded channel ─► decode ─► MongoDB ─► dead letters ─► PostgreSQL + ledger
 //!    ▲                                                                                      │
 //!    └────────────── commit, a hint for those who measure the lag ◄──── completion ◄────────┘
 //! ```
@@ -13,22 +13,29 @@
 //! - [`config`]: what the environment decides
 //! - [`topic`], [`topic_ids`]: topics by id, because a recreated topic keeps its name
 //! - [`poll`]: the reader, and its part in the consumer group
-//! - [`decode`], [`batch`], [`ledger`]: from messages to what is written together
+//! - [`collected`], [`decode`], [`batch`], [`ledger`]: from messages to what is written together; [`account`]: what became
+//!   of it
 //! - [`writer`]: the order of writing, and its patience
+//! - [`breaker`]: stops where nearly nothing can be stored
 //! - [`sink`]: the two stores; [`isolate`]: finding what a store refuses; [`dead_letter`]: where that goes
 //! - [`retry`], [`metrics`]: pauses and counters
-//! - [`dlq`]: the commands on dead letters
+//! - [`dlq`]: the commands on dead letters; [`rewind`]: reading once more; [`erase`]: a user's records
 
+pub mod account;
 pub mod batch;
+pub mod breaker;
+pub mod collected;
 pub mod config;
 pub mod dead_letter;
 pub mod decode;
 pub mod dlq;
+pub mod erase;
 pub mod isolate;
 pub mod ledger;
 pub mod metrics;
 pub mod poll;
 pub mod retry;
+pub mod rewind;
 pub mod sink;
 mod start;
 pub mod topic;
@@ -36,6 +43,7 @@ pub mod topic_ids;
 pub mod writer;
 
 use crate::{
+    breaker::Breaker,
     config::Config,
     dead_letter::{DEAD_LETTERS, DeadLetters},
     metrics::Metrics,
@@ -101,9 +109,13 @@ pub enum ConsumerError {
     SlowShutdown,
 }
 
-/// Runs the consumer until `stop` is cancelled.
+/// Runs the consumer that the environment describes until `stop` is cancelled.
 pub async fn run(environment: &Env, stop: CancellationToken) -> Result<(), ConsumerError> {
-    let config = Config::from_env(environment)?;
+    consume(Config::from_env(environment)?, stop).await
+}
+
+/// Reads and stores until `stop` is cancelled.
+async fn consume(config: Config, stop: CancellationToken) -> Result<(), ConsumerError> {
     let health = Health::new(&[KAFKA, POSTGRES, MONGODB, DEAD_LETTERS]);
     let served = CancellationToken::new();
     let http = runtime::http::serve_operations(config.port, health.clone(), served.clone());
@@ -139,11 +151,13 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
     };
     let brokers = runtime::kafka::client_config(&config.kafka)?;
     let tokens = runtime::kafka::Tokens::from_env(&config.kafka)?;
-    let dead_letters = DeadLetters::new(brokers.clone(), tokens.clone(), topics.cluster.clone())?;
+    let cluster = topics.cluster.clone();
+    let dead_letters = DeadLetters::new(brokers.clone(), tokens.clone(), cluster, config.sends_dead_letters)?;
     health.set(DEAD_LETTERS, Ok(()));
     let ledger = LedgerKey {
         cluster: topics.cluster.clone(),
         group: config.group.clone(),
+        mongodb: Arc::new(config.mongodb.sources.clone()),
     };
     let epoch = Arc::new(AtomicU64::new(0));
     let give_up = CancellationToken::new();
@@ -158,6 +172,7 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
         metrics: metrics.clone(),
         give_up: give_up.clone(),
         epoch: epoch.clone(),
+        breaker: Breaker::new(config.dead_letter_limit),
     };
     let (mut writers, mut writing) = (Vec::new(), Vec::new());
     for lane in 0..lane::count(&topics, config.lanes_of_topic()) {
@@ -173,7 +188,7 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
     let member = membership::Membership::new(membership::Parts {
         runtime: Handle::current(),
         postgres: postgres.clone(),
-        ledger,
+        ledger: ledger.clone(),
         topic_ids: topic_ids.clone(),
         topics: topics.clone(),
         health: health.clone(),
@@ -220,7 +235,7 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
         outcome = work => outcome,
         () = slow => return Err(ConsumerError::SlowShutdown),
         () = watch => Ok(()),
-        () = start::create_months(&postgres) => Ok(()),
+        () = start::look_after_months(&postgres, config.postgres.retention_months) => Ok(()),
     };
     match changed.into_inner() {
         Some(error) => Err(error.into()),

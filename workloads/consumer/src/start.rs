@@ -103,12 +103,19 @@ pub(crate) async fn watch(topic_ids: &TopicIds, topics: &Topics, health: &Health
     }
 }
 
-/// Creates the months around the present, now and whenever one is missing. Without it nothing stops: the default
-/// partition takes the rows.
-pub(crate) async fn create_months(postgres: &Postgres) {
+/// Creates the months around the present, now and whenever one is missing, and drops those that are kept no longer.
+/// Without it nothing stops: the default partition takes the rows.
+pub(crate) async fn look_after_months(postgres: &Postgres, retention_months: Option<u32>) {
     let mut backoff = Backoff::slow();
     loop {
-        match postgres.create_months().await {
+        let done = async {
+            postgres.create_months().await?;
+            match retention_months {
+                Some(months) => postgres.drop_months(months).await,
+                None => Ok(()),
+            }
+        };
+        match done.await {
             Ok(()) => {
                 backoff = Backoff::slow();
                 sleep(MONTHS).await;
@@ -116,7 +123,7 @@ pub(crate) async fn create_months(postgres: &Postgres) {
             Err(error) => {
                 tracing::warn!(
                     error = error.reason,
-                    "months are not created yet; the default partition takes their rows"
+                    "months are not created or dropped yet; the default partition takes the rows of those that are missing"
                 );
                 sleep(backoff.pause()).await;
             }

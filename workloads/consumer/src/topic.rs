@@ -2,7 +2,12 @@
 
 use crate::poll::ReadError;
 use contract::Source;
-use std::{fmt, sync::Arc};
+use std::{
+    cmp::Ordering,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 use uuid::Uuid;
 
 /// A topic that this consumer reads.
@@ -16,13 +21,38 @@ pub struct Topic {
     pub source: Source,
 }
 
-/// A partition of a topic.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A partition of a topic. Comparing two is cheap, because it is done for each message.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Partition {
     /// The topic.
     pub topic: Arc<Topic>,
     /// Number of the partition.
     pub number: i32,
+}
+
+impl Ord for Partition {
+    fn cmp(&self, other: &Partition) -> Ordering {
+        // Nearly always the very same topic.
+        let topics = match Arc::ptr_eq(&self.topic, &other.topic) {
+            true => Ordering::Equal,
+            false => self.topic.cmp(&other.topic),
+        };
+        topics.then(self.number.cmp(&other.number))
+    }
+}
+
+impl PartialOrd for Partition {
+    fn partial_cmp(&self, other: &Partition) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Hash for Partition {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Equal topics have equal ids.
+        self.topic.id.hash(state);
+        self.number.hash(state);
+    }
 }
 
 impl fmt::Display for Partition {

@@ -1,11 +1,14 @@
-//! Takes the batches of one lane one after the other and stores each: MongoDB, dead letters, PostgreSQL with the ledger. It comes
-//! back to a batch until it is stored, or until it is told to give up.
+//! Takes what was collected for one lane, decodes it into batches, and stores one after the other: MongoDB, dead letters,
+//! PostgreSQL with the ledger. It comes back to a batch until it is stored, or until it is told to give up.
 
 use crate::{
+    account::{Account, Messages, messages},
     batch::{Batch, Delivery, RejectClass, Rejection, Row},
+    breaker::{Breaker, Open},
+    collected::Collected,
     dead_letter::{DEAD_LETTERS, DeadLetterError, DeadLetters},
     ledger::Moves,
-    metrics::{Metrics, Tally},
+    metrics::Metrics,
     retry::Backoff,
     sink::{
         Fault, MONGODB, POSTGRES, StoreError,
@@ -17,6 +20,7 @@ use crate::{
             write::{self, RowsBySource},
         },
     },
+    topic::Partition,
 };
 use contract::{RecordId, Source, source::Storage};
 use std::{
@@ -31,15 +35,17 @@ use std::{
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-/// What became of a batch.
+/// What became of all that was collected at once.
 #[derive(Debug)]
 pub struct Completion {
     /// Number of its lane.
     pub lane: usize,
-    /// Epoch of the batch.
+    /// Its epoch.
     pub epoch: u64,
     /// Its moves of the ledger.
     pub moves: Moves,
+    /// Records that one of its messages has, on average.
+    pub density: f64,
     /// How it ended.
     pub ending: Ending,
 }
@@ -78,37 +84,44 @@ pub struct Writer {
     pub give_up: CancellationToken,
     /// The reader's epoch: batches of an earlier one are stale.
     pub epoch: Arc<AtomicU64>,
+    /// Opens where nearly nothing can be stored.
+    pub breaker: Breaker,
 }
 
 /// The writer was told to give up.
 struct GivenUp;
 
+/// Dead letters of a batch that are written: not once more where another attempt is made.
+type Buried = HashSet<(Partition, i64, Option<i32>)>;
+
+fn place(rejection: &Rejection) -> (Partition, i64, Option<i32>) {
+    (rejection.partition.clone(), rejection.offset, rejection.index)
+}
+
+/// How an attempt at a batch ended.
+enum Attempt {
+    /// Both stores have it, but for what was given up.
+    Stored {
+        account: Account,
+        rejections: Vec<Rejection>,
+    },
+    /// Nearly nothing of it can be stored, and nothing is.
+    Refused(Open),
+    /// Something else.
+    Ended(Ending),
+}
+
 impl Writer {
     /// Writes until the reader closes its end.
-    pub async fn run(self, mut batches: mpsc::Receiver<Batch>, completions: blocking::Sender<Completion>) {
-        while let Some(batch) = batches.recv().await {
-            let ending = if batch.epoch < self.epoch.load(Ordering::Acquire) {
-                Ending::Stale
-            } else {
-                tokio::select! {
-                    biased;
-                    ending = self.write(&batch) => ending.unwrap_or(Ending::Abandoned),
-                    () = self.give_up.cancelled() => Ending::Abandoned,
-                }
-            };
-            match ending {
-                Ending::Fenced => {
-                    self.metrics.fenced();
-                    tracing::warn!("another reader moved the ledger; a batch is dropped and read again from there");
-                }
-                Ending::Abandoned => tracing::warn!(records = batch.records(), "a batch is given up at shutdown"),
-                Ending::Written | Ending::Stale => {}
-            }
+    pub async fn run(mut self, mut waiting: mpsc::Receiver<Collected>, completions: blocking::Sender<Completion>) {
+        while let Some(collected) = waiting.recv().await {
+            let (ending, density) = self.write_collected(&collected).await;
             if completions
                 .send(Completion {
                     lane: self.lane,
-                    epoch: batch.epoch,
-                    moves: batch.moves,
+                    epoch: collected.epoch,
+                    moves: collected.moves,
+                    density,
                     ending,
                 })
                 .is_err()
@@ -119,80 +132,164 @@ impl Writer {
         self.dead_letters.flush();
     }
 
-    async fn write(&self, batch: &Batch) -> Result<Ending, GivenUp> {
-        let deliveries: HashMap<_, _> = batch
-            .messages
-            .iter()
-            .map(|message| {
-                (
-                    (&message.delivery.partition, message.delivery.offset),
-                    &message.delivery,
-                )
-            })
-            .collect();
+    /// Writes batch after batch, up to the first that is not written: how that one ended. With the average number of
+    /// records of a message.
+    async fn write_collected(&mut self, collected: &Collected) -> (Ending, f64) {
+        let batches = collected.batches();
+        let records: usize = batches.iter().map(Batch::records).sum();
+        let density = records as f64 / collected.deliveries.len().max(1) as f64;
+        for batch in &batches {
+            let ending = self.write_unless_stale(collected.epoch, batch).await;
+            match ending {
+                Ending::Written => continue,
+                Ending::Fenced => {
+                    self.metrics.fenced();
+                    tracing::warn!("another reader moved the ledger; a batch is dropped and read again from there");
+                }
+                Ending::Abandoned => tracing::warn!(records = batch.records(), "a batch is given up at shutdown"),
+                Ending::Stale => {}
+            }
+            return (ending, density);
+        }
+        (Ending::Written, density)
+    }
+
+    async fn write_unless_stale(&mut self, epoch: u64, batch: &Batch<'_>) -> Ending {
+        if epoch < self.epoch.load(Ordering::Acquire) {
+            return Ending::Stale;
+        }
+        let give_up = self.give_up.clone();
+        tokio::select! {
+            biased;
+            ending = self.write_patiently(batch) => ending.unwrap_or(Ending::Abandoned),
+            () = give_up.cancelled() => Ending::Abandoned,
+        }
+    }
+
+    /// Comes back to a batch of which nearly nothing can be stored, until that is repaired.
+    async fn write_patiently(&mut self, batch: &Batch<'_>) -> Result<Ending, GivenUp> {
+        let mut backoff = Backoff::slow();
+        let mut buried = Buried::new();
+        let mut was_refused = None;
+        loop {
+            match self.write(batch, &mut buried).await? {
+                Attempt::Ended(ending) => return Ok(ending),
+                Attempt::Stored { account, rejections } => {
+                    self.metrics.stored(batch, &account, &rejections);
+                    self.breaker.done(batch.records() as u64, rejections.len() as u64);
+                    if was_refused.is_some() {
+                        self.health.works(DEAD_LETTERS, self.lane);
+                    }
+                    return Ok(Ending::Written);
+                }
+                Attempt::Refused(open) => {
+                    tracing::error!(lane = self.lane, reason = %open, "this is not given up");
+                    self.health.fails(DEAD_LETTERS, self.lane, &open.to_string());
+                    was_refused.get_or_insert_with(|| self.metrics.breaker_opens());
+                    if !backoff.wait(&self.give_up).await {
+                        return Err(GivenUp);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn write(&self, batch: &Batch<'_>, buried: &mut Buried) -> Result<Attempt, GivenUp> {
+        let messages = messages(batch);
         let mut rejections: Vec<Rejection> = batch
             .messages
             .iter()
             .flat_map(|message| message.rejections.iter().cloned())
             .collect();
-        let all = batch.messages.iter().flat_map(|message| &message.rows);
-        let mut rows = unique(all.clone());
+        let mut rows = unique(batch.messages.iter().flat_map(|message| &message.rows));
 
         for (source, rows) in &mut rows {
             if self.mongodb.stores(*source) {
                 rejections.extend(self.write_mongodb(*source, rows).await?);
             }
         }
-        self.bury(&rejections, &deliveries).await?;
+        if let Err(open) = self.admit(batch, &rejections) {
+            return Ok(Attempt::Refused(open));
+        }
+        self.bury(&rejections, &messages, buried).await?;
 
         // A commit without an answer may have happened. Then the next attempt finds the ledger where it wants to
-        // leave it, and the rows of the first attempt are the ones that count.
-        let mut unanswered: Option<BTreeMap<Source, u64>> = None;
+        // leave it, and the account of the first attempt is the one that counts.
+        let mut unanswered: Option<Account> = None;
         let mut retries = Retries::default();
-        let stored = loop {
+        loop {
             let started = Instant::now();
             let failure = match self.postgres.write(&self.ledger, &batch.moves, &rows).await {
-                Ok(write::Outcome::Fenced) => match unanswered.take() {
-                    Some(stored) if self.is_at_end(&batch.moves).await? => break stored,
-                    _ => return Ok(Ending::Fenced),
-                },
-                Ok(write::Outcome::Written(write)) => {
+                Ok(write::Outcome::Fenced) => {
+                    return Ok(match unanswered.take() {
+                        Some(account) if self.is_at_end(&batch.moves).await? => Attempt::Stored { account, rejections },
+                        _ => Attempt::Ended(Ending::Fenced),
+                    });
+                }
+                Ok(write::Outcome::Written(mut write)) => {
                     if !write.refused.is_empty() {
-                        let refused: Vec<Rejection> = write
-                            .refused
-                            .iter()
-                            .map(|(row, reason)| rejection(row, reason))
-                            .collect();
-                        self.bury(&refused, &deliveries).await?;
+                        let refused = write.refused.iter();
+                        let refused: Vec<Rejection> = refused.map(|(row, reason)| rejection(row, reason)).collect();
+                        let all: Vec<Rejection> = rejections.iter().chain(&refused).cloned().collect();
+                        if let Err(open) = self.admit(batch, &all) {
+                            return Ok(Attempt::Refused(open));
+                        }
+                        self.bury(&refused, &messages, buried).await?;
                         // Whatever becomes of this transaction, these are done with.
                         let ids: HashSet<RecordId> = write.refused.iter().map(|(row, _)| row.id).collect();
                         rows.values_mut()
                             .for_each(|rows| rows.retain(|row| !ids.contains(&row.id)));
-                        rejections.extend(refused);
+                        rejections = all;
                     }
-                    let stored = write.stored.clone();
-                    match write.commit().await {
-                        Ok(()) => {
-                            self.metrics.written(POSTGRES, started);
-                            self.health.works(POSTGRES, self.lane);
-                            break stored;
-                        }
-                        Err(failure) => {
-                            unanswered = Some(stored);
-                            failure
-                        }
+                    let account = Account::of(batch, &messages, &write.stored, &write.erased, &rejections);
+                    let done = async {
+                        self.remove_erased(&write.erased).await?;
+                        write.account(&self.ledger, &account, &rejections).await
+                    };
+                    match done.await {
+                        Err(failure) => failure,
+                        Ok(()) => match write.commit().await {
+                            Ok(()) => {
+                                self.metrics.written(POSTGRES, started);
+                                self.health.works(POSTGRES, self.lane);
+                                return Ok(Attempt::Stored { account, rejections });
+                            }
+                            Err(failure) => {
+                                unanswered = Some(account);
+                                failure
+                            }
+                        },
                     }
                 }
                 Err(failure) => failure,
             };
             self.pause_after(&failure, &mut retries).await?;
-        };
-        self.metrics.stored(batch.records(), &tally(all, &rejections, stored));
-        Ok(Ending::Written)
+        }
+    }
+
+    /// Whether these records are given up, or the batch is.
+    fn admit(&self, batch: &Batch, rejections: &[Rejection]) -> Result<(), Open> {
+        let example = rejections.last().map_or("", |rejection| &rejection.error);
+        self.breaker
+            .admits(batch.records() as u64, rejections.len() as u64, example)
+    }
+
+    /// Takes out of MongoDB what was written there of users who turned out to be erased.
+    async fn remove_erased(&self, erased: &[&Row<'_>]) -> Result<(), StoreError> {
+        let mut by_source: BTreeMap<Source, Vec<&Row<'_>>> = BTreeMap::new();
+        for row in erased {
+            by_source.entry(row.partition.topic.source).or_default().push(row);
+        }
+        for (source, rows) in by_source {
+            if self.mongodb.stores(source) {
+                self.mongodb.remove(source, &rows).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes rows of one source to MongoDB; takes those that it refuses out of `rows` and returns them.
-    async fn write_mongodb(&self, source: Source, rows: &mut Vec<&Row>) -> Result<Vec<Rejection>, GivenUp> {
+    async fn write_mongodb(&self, source: Source, rows: &mut Vec<&Row<'_>>) -> Result<Vec<Rejection>, GivenUp> {
         let mut retries = Retries::default();
         loop {
             let started = Instant::now();
@@ -221,11 +318,16 @@ impl Writer {
     async fn bury(
         &self,
         rejections: &[Rejection],
-        deliveries: &HashMap<(&crate::topic::Partition, i64), &Delivery>,
+        messages: &Messages<'_>,
+        buried: &mut Buried,
     ) -> Result<(), GivenUp> {
         let letters: Vec<(&Rejection, &Delivery)> = rejections
             .iter()
-            .filter_map(|rejection| Some((rejection, *deliveries.get(&(&rejection.partition, rejection.offset))?)))
+            .filter(|rejection| !buried.contains(&place(rejection)))
+            .filter_map(|rejection| {
+                let message = messages.get(&(&rejection.partition, rejection.offset))?;
+                Some((rejection, message.delivery))
+            })
             .collect();
         if letters.is_empty() {
             return Ok(());
@@ -237,6 +339,7 @@ impl Writer {
                 Err(error) => self.pause_after_letter(&error, &mut backoff).await?,
             }
         }
+        buried.extend(letters.iter().map(|(rejection, _)| place(rejection)));
         self.health.works(DEAD_LETTERS, self.lane);
         Ok(())
     }
@@ -314,33 +417,8 @@ fn rejection(row: &Row, reason: &str) -> Rejection {
     }
 }
 
-/// What became of a batch's rows and rejections: what is neither stored nor given up was there already.
-fn tally<'a>(rows: impl Iterator<Item = &'a Row>, rejections: &[Rejection], stored: BTreeMap<Source, u64>) -> Tally {
-    let mut tally = Tally {
-        stored,
-        ..Tally::default()
-    };
-    let mut seen: BTreeMap<Source, u64> = BTreeMap::new();
-    for row in rows {
-        *seen.entry(row.partition.topic.source).or_default() += 1;
-    }
-    for rejection in rejections {
-        let source = rejection.partition.topic.source;
-        *tally.dead_lettered.entry(source).or_default() += 1;
-        // Messages that are no envelope, and records that failed validation, never became rows.
-        if rejection.class == RejectClass::Data {
-            seen.entry(source).and_modify(|count| *count = count.saturating_sub(1));
-        }
-    }
-    for (source, count) in seen {
-        let stored = tally.stored.get(&source).copied().unwrap_or_default();
-        tally.duplicate.insert(source, count.saturating_sub(stored));
-    }
-    tally
-}
-
 /// Each record id once: of facts the first one, of versions the newest.
-fn unique<'a>(rows: impl Iterator<Item = &'a Row>) -> RowsBySource<'a> {
+fn unique<'a>(rows: impl Iterator<Item = &'a Row<'a>>) -> RowsBySource<'a> {
     let mut by_source: RowsBySource<'a> = BTreeMap::new();
     let mut places: HashMap<(Source, RecordId), usize> = HashMap::new();
     for row in rows {
@@ -364,40 +442,22 @@ fn unique<'a>(rows: impl Iterator<Item = &'a Row>) -> RowsBySource<'a> {
 mod tests {
     use super::*;
     use crate::{
-        batch::tests::row,
-        topic::{Partition, Topic},
+        batch::tests::{kept, row},
+        topic::Topic,
     };
     use uuid::Uuid;
 
-    fn of_source(source: Source, mut row: Row) -> Row {
+    fn of_source<'a>(source: Source, mut row: Row<'a>) -> Row<'a> {
         let topic = Topic {
             name: source.topic().to_owned(),
             id: Uuid::from_u128(9),
             source,
         };
-        row.partition = Partition {
+        row.partition = kept(Partition {
             topic: Arc::new(topic),
             number: 0,
-        };
-        row
-    }
-
-    #[test]
-    fn every_record_is_stored_or_a_duplicate_or_dead_lettered() {
-        let rows: Vec<Row> = (0..10).map(|id| of_source(Source::Sms, row(id, 0))).collect();
-        let mut rejections = vec![rejection(&rows[3], "too large")];
-        rejections.push(Rejection {
-            class: RejectClass::Validation,
-            ..rejections[0].clone()
         });
-        assert_eq!(
-            tally(rows.iter(), &rejections, BTreeMap::from([(Source::Sms, 7)])),
-            Tally {
-                stored: BTreeMap::from([(Source::Sms, 7)]),
-                duplicate: BTreeMap::from([(Source::Sms, 2)]),
-                dead_lettered: BTreeMap::from([(Source::Sms, 2)]),
-            }
-        );
+        row
     }
 
     #[test]

@@ -67,6 +67,9 @@ pub const BATCH_LINGER_MS: &str = "DI_CONSUMER_BATCH_LINGER_MS";
 /// Batches of one topic that a consumer writes at the same time, each of other partitions; 2 when unset.
 pub const PARALLEL_WRITES: &str = "DI_CONSUMER_PARALLEL_WRITES";
 
+/// Whole months for which rows of sources that are partitioned by month are kept; for ever when unset.
+pub const POSTGRES_RETENTION_MONTHS: &str = "DI_POSTGRES_RETENTION_MONTHS";
+
 /// `disable`, `prefer` (when unset), `require`, `verify-ca` or `verify-full`: whether connections to PostgreSQL are
 /// encrypted and whose certificates are believed.
 pub const POSTGRES_TLS_MODE: &str = "DI_POSTGRES_TLS_MODE";
@@ -153,6 +156,7 @@ pub const ALL: &[&str] = &[
     BATCH_MAX_RECORDS,
     BATCH_LINGER_MS,
     PARALLEL_WRITES,
+    POSTGRES_RETENTION_MONTHS,
     POSTGRES_TLS_MODE,
     POSTGRES_TLS_CA_PEM,
     SMS_EXTRACTOR_SERVICE_URL,

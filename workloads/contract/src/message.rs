@@ -9,6 +9,9 @@ use uuid::Uuid;
 /// Version of the envelope that this release writes.
 pub const ENVELOPE_VERSION: u32 = 1;
 
+/// Tenant of the clients of a producer that has no other.
+pub const DEFAULT_TENANT: &str = "default";
+
 /// Most records in one upload.
 pub const MAX_RECORDS: usize = 1000;
 /// Longest `user` and `device`, bytes.
@@ -37,7 +40,7 @@ pub struct Envelope {
 }
 
 #[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", expecting = "an envelope")]
 struct Wire {
     v: u32,
     tenant: String,

@@ -14,7 +14,10 @@ pub const PRODUCE_DURATION: &str = "syncpipeline_produce_duration_seconds";
 pub const PRODUCER_REPLAYS: &str = "syncpipeline_producer_idempotent_replays_total";
 /// Counter: API keys looked up by the producer, by `outcome` (cached, found, unknown, unavailable).
 pub const PRODUCER_KEY_LOOKUPS: &str = "syncpipeline_producer_key_lookups_total";
-/// Counter: records by `source` and `outcome` (stored, duplicate, dead_lettered).
+/// Gauge: messages of all partitions by `source` and `outcome` (settled, expired, in_flight, and unaccounted, which is 0 or
+/// something is wrong), as every producer finds them in the consumers' accounts and in Kafka.
+pub const RECONCILIATION: &str = "syncpipeline_reconciliation_messages";
+/// Counter: records by `source` and `outcome` (stored, duplicate, dead_lettered, erased).
 pub const CONSUMER_RECORDS: &str = "syncpipeline_consumer_records_total";
 /// Histogram: records in one write to the stores.
 pub const CONSUMER_BATCH_RECORDS: &str = "syncpipeline_consumer_batch_records";
@@ -26,10 +29,24 @@ pub const CONSUMER_RETRIES: &str = "syncpipeline_consumer_retries_total";
 pub const CONSUMER_PARTITIONS: &str = "syncpipeline_consumer_assigned_partitions";
 /// Counter: batches dropped because another reader had moved the ledger on.
 pub const CONSUMER_FENCED: &str = "syncpipeline_consumer_fenced_batches_total";
+/// Counter: messages that Kafka had deleted before they were read, by `source`.
+pub const CONSUMER_EXPIRED: &str = "syncpipeline_consumer_expired_messages_total";
+/// Counter: records given up, by `source` and `class` (decode, validation, data).
+pub const CONSUMER_DEAD_LETTERS: &str = "syncpipeline_consumer_dead_letters_total";
+/// Counter: times that partitions were paused because a store did not keep up.
+pub const CONSUMER_PAUSES: &str = "syncpipeline_consumer_pauses_total";
+/// Gauge: batches that are held back because nearly nothing of them can be stored.
+pub const CONSUMER_BREAKERS: &str = "syncpipeline_consumer_open_breakers";
+/// Histogram, seconds: from Kafka's timestamp of a message to its records being stored, by `source`.
+pub const CONSUMER_STORE_LATENCY: &str = "syncpipeline_consumer_store_latency_seconds";
+/// Histogram, seconds: from the producer's taking an upload to its records being stored, by `source`.
+pub const CONSUMER_END_TO_END: &str = "syncpipeline_consumer_end_to_end_seconds";
 /// Gauge: lag of a group on a topic, messages, by `namespace`, `pipeline`, `group` and `topic`.
 pub const LAG: &str = "syncpipeline_topic_lag_messages";
 /// Gauge, seconds: how long ago the oldest message arrived that a group has not read of a topic, by the same.
 pub const LAG_SECONDS: &str = "syncpipeline_topic_lag_seconds";
+/// Gauge, seconds: how long Kafka keeps the messages of a topic, read or not, by the same.
+pub const RETENTION: &str = "syncpipeline_topic_retention_seconds";
 /// Gauge: partitions of a topic by how a group reads them, by the same and `health` (ok, falling_behind, stalled,
 /// stopped, rewound, expired, unknown).
 pub const PARTITIONS: &str = "syncpipeline_topic_partitions";
@@ -108,6 +125,7 @@ const OF_COMPONENT: &[&str] = &["namespace", "pipeline", "component"];
 pub const OF_OPERATOR: &[Metric] = &[
     Metric::gauge(LAG, &["namespace", "pipeline", "group", "topic"]),
     Metric::gauge(LAG_SECONDS, &["namespace", "pipeline", "group", "topic"]),
+    Metric::gauge(RETENTION, &["namespace", "pipeline", "group", "topic"]),
     Metric::gauge(PARTITIONS, &["namespace", "pipeline", "group", "topic", "health"]),
     Metric::gauge(CONDITION, &["namespace", "pipeline", "type"]),
     Metric::gauge(COMPONENT_WANTED, OF_COMPONENT),
@@ -130,12 +148,19 @@ pub const OF_WORKLOADS: &[Metric] = &[
     Metric::histogram(PRODUCE_DURATION, &["topic"]),
     Metric::counter(PRODUCER_REPLAYS, &["source"]),
     Metric::counter(PRODUCER_KEY_LOOKUPS, &["outcome"]),
+    Metric::gauge(RECONCILIATION, &["source", "outcome"]),
     Metric::counter(CONSUMER_RECORDS, &["source", "outcome"]),
     Metric::histogram(CONSUMER_BATCH_RECORDS, &[]),
     Metric::histogram(CONSUMER_WRITE_DURATION, &["store"]),
     Metric::counter(CONSUMER_RETRIES, &["store"]),
     Metric::gauge(CONSUMER_PARTITIONS, &[]),
     Metric::counter(CONSUMER_FENCED, &[]),
+    Metric::counter(CONSUMER_EXPIRED, &["source"]),
+    Metric::counter(CONSUMER_DEAD_LETTERS, &["source", "class"]),
+    Metric::counter(CONSUMER_PAUSES, &[]),
+    Metric::gauge(CONSUMER_BREAKERS, &[]),
+    Metric::histogram(CONSUMER_STORE_LATENCY, &["source"]),
+    Metric::histogram(CONSUMER_END_TO_END, &["source"]),
 ];
 
 /// The metric with this name.

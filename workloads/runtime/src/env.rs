@@ -45,6 +45,18 @@ impl Env {
         Env { values }
     }
 
+    /// The same with these variables changed; an empty value takes one out.
+    pub fn with<N: Into<String>, V: Into<String>>(&self, pairs: impl IntoIterator<Item = (N, V)>) -> Env {
+        let changes = pairs.into_iter().map(|(name, value)| (name.into(), value.into()));
+        Env::from_pairs(
+            self.values
+                .clone()
+                .into_iter()
+                .chain(changes.collect::<Vec<_>>())
+                .collect::<HashMap<_, _>>(),
+        )
+    }
+
     /// The variable's value, where it is set.
     pub fn optional(&self, name: &str) -> Option<String> {
         self.values.get(name).cloned()
@@ -115,6 +127,13 @@ mod tests {
             "environment variable PORT is wrong: invalid digit found in string"
         );
         assert_eq!(format!("{env:?}"), r#"{"PORT"}"#);
+    }
+
+    #[test]
+    fn a_change_replaces_and_an_empty_one_takes_out() {
+        let env = Env::from_pairs([("A", "1"), ("B", "2")]).with([("A", ""), ("B", "3"), ("C", "4")]);
+        let all: Vec<_> = ["A", "B", "C"].iter().map(|name| env.optional(name)).collect();
+        assert_eq!(all, [None, Some("3".to_owned()), Some("4".to_owned())]);
     }
 
     #[test]

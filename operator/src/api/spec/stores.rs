@@ -39,6 +39,11 @@ pub struct Postgres {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: Option<i32>,
+    /// Whole months, beside the present one, for which rows of sms, events and calls are kept, by the time of the event;
+    /// older ones are dropped. For ever when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1200))]
+    pub retention_months: Option<i32>,
 }
 
 /// Encryption of connections to PostgreSQL.

@@ -2,7 +2,8 @@
 //! store that is slow or fails for one source holds nobody else up, and as many as are written at a time.
 
 use crate::{
-    batch::Batch,
+    batch::usual_records,
+    collected::Collected,
     config::BatchLimits,
     topic::{Partition, Topic, Topics},
 };
@@ -20,7 +21,9 @@ const BATCHES: usize = BATCHES_WITH_WRITER + 1;
 /// What of one lane is on its way.
 pub(super) struct Lane {
     /// What is being collected.
-    pub(super) batch: Batch,
+    pub(super) collected: Collected,
+    /// Records that a message has on average, as the writer found it in the last ones.
+    pub(super) density: f64,
     /// Partitions of the batches that are with the writer, oldest first.
     pub(super) in_flight: VecDeque<BTreeSet<Partition>>,
     /// Since when a full batch has been waiting for the writer.
@@ -58,14 +61,22 @@ impl Lanes {
             bytes: (limits.bytes / (count * BATCHES).max(1)).max(1),
             ..limits
         };
-        let lane = || Lane {
-            batch: Batch::new(limits, 0),
-            in_flight: VecDeque::new(),
-            blocked_since: None,
-            paused: false,
+        let of_each = topics
+            .topics
+            .iter()
+            .flat_map(|topic| std::iter::repeat_n(topic, of_topic));
+        let lane = |topic: &Arc<Topic>| {
+            let density = usual_records(topic.source) as f64;
+            Lane {
+                collected: Collected::new(limits, density, 0),
+                density,
+                in_flight: VecDeque::new(),
+                blocked_since: None,
+                paused: false,
+            }
         };
         Lanes {
-            lanes: (0..count).map(|_| lane()).collect(),
+            lanes: of_each.map(lane).collect(),
             topics: topics.topics.clone(),
             of_topic,
             limits,
@@ -92,7 +103,7 @@ impl Lanes {
 
     /// The offset that is to come next among those collected; `None` where nothing of the partition is.
     pub(super) fn next(&self, partition: &Partition) -> Option<i64> {
-        self.lanes[self.number(partition)].batch.moves.next(partition)
+        self.lanes[self.number(partition)].collected.moves.next(partition)
     }
 
     /// Whether the partition is paused.
@@ -100,27 +111,28 @@ impl Lanes {
         self.lanes[self.number(partition)].paused
     }
 
-    /// The batch that was collected in this lane; the next one begins empty.
-    pub(super) fn take(&mut self, number: usize, epoch: u64) -> Batch {
-        let limits = self.limits;
+    /// What was collected in this lane; it begins anew with nothing.
+    pub(super) fn take(&mut self, number: usize, epoch: u64) -> Collected {
         let lane = &mut self.lanes[number];
-        let batch = std::mem::replace(&mut lane.batch, Batch::new(limits, epoch));
-        lane.in_flight.push_back(batch.moves.partitions().cloned().collect());
+        let nothing = Collected::new(self.limits, lane.density, epoch);
+        let collected = std::mem::replace(&mut lane.collected, nothing);
+        lane.in_flight
+            .push_back(collected.moves.partitions().cloned().collect());
         lane.blocked_since = None;
-        batch
+        collected
     }
 
     /// Drops what was collected everywhere.
     pub(super) fn clear(&mut self, epoch: u64) {
         for lane in &mut self.lanes {
-            lane.batch = Batch::new(self.limits, epoch);
+            lane.collected = Collected::new(self.limits, lane.density, epoch);
         }
     }
 
     /// Drops what was collected of these partitions.
     pub(super) fn forget(&mut self, partitions: &BTreeSet<Partition>) {
         for lane in &mut self.lanes {
-            lane.batch.forget(partitions);
+            lane.collected.forget(partitions);
         }
     }
 
@@ -134,20 +146,20 @@ impl Lanes {
     pub(super) fn is_done(&self) -> bool {
         self.lanes
             .iter()
-            .all(|lane| lane.batch.is_empty() && lane.in_flight.is_empty())
+            .all(|lane| lane.collected.is_empty() && lane.in_flight.is_empty())
     }
 
     /// When the next batch is due; `None` where nothing is collected. Batches that wait for a writer do not count.
     pub(super) fn due_in(&self) -> Option<Duration> {
         let waiting = self.lanes.iter().filter(|lane| lane.blocked_since.is_none());
-        waiting.filter_map(|lane| lane.batch.due_in()).min()
+        waiting.filter_map(|lane| lane.collected.due_in()).min()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Delivery, Message};
+    use crate::batch::{Delivery, tests::delivery};
     use contract::Source;
     use uuid::Uuid;
 
@@ -174,24 +186,16 @@ mod tests {
 
     fn limits() -> BatchLimits {
         BatchLimits {
-            records: 10,
+            records: 1_000,
             bytes: 1_200,
             linger: Duration::from_secs(3_600),
         }
     }
 
-    fn message(partition: &Partition, bytes: usize) -> Message {
-        Message {
-            delivery: Delivery {
-                partition: partition.clone(),
-                offset: 0,
-                timestamp: None,
-                key: None,
-                value: Some(vec![b'x'; bytes]),
-                headers: vec![],
-            },
-            rows: vec![],
-            rejections: vec![],
+    fn message(partition: &Partition, bytes: usize) -> Delivery {
+        Delivery {
+            partition: partition.clone(),
+            ..delivery(0, 0, Some(vec![b'x'; bytes]))
         }
     }
 
@@ -210,10 +214,10 @@ mod tests {
         let topics = topics();
         let mut lanes = Lanes::new(&topics, 2, limits());
         let one = partition(&topics, 1, 0);
-        lanes.of(&one).batch.push(message(&one, 99), 0).unwrap();
+        lanes.of(&one).collected.push(message(&one, 99), 0).unwrap();
         assert_ne!(lanes.due_in(), Some(Duration::ZERO));
         let other = partition(&topics, 1, 1);
-        lanes.of(&other).batch.push(message(&other, 100), 0).unwrap();
+        lanes.of(&other).collected.push(message(&other, 100), 0).unwrap();
         assert_eq!(
             lanes.due_in(),
             Some(Duration::ZERO),
@@ -226,12 +230,12 @@ mod tests {
         let topics = topics();
         let mut lanes = Lanes::new(&topics, 1, limits());
         let (one, other) = (partition(&topics, 0, 0), partition(&topics, 0, 1));
-        lanes.of(&one).batch.push(message(&one, 1), 0).unwrap();
+        lanes.of(&one).collected.push(message(&one, 1), 0).unwrap();
         assert!(!lanes.is_writing(&BTreeSet::from([one.clone()])));
         assert_eq!(lanes.next(&one), Some(1));
         let number = lanes.number(&one);
-        let batch = lanes.take(number, 0);
-        assert_eq!(batch.messages.len(), 1);
+        let collected = lanes.take(number, 0);
+        assert_eq!(collected.deliveries.len(), 1);
         assert_eq!(lanes.next(&one), None);
         assert!(lanes.is_writing(&BTreeSet::from([one.clone()])));
         assert!(!lanes.is_writing(&BTreeSet::from([other])));
@@ -245,7 +249,7 @@ mod tests {
         let topics = topics();
         let mut lanes = Lanes::new(&topics, 1, limits());
         let one = partition(&topics, 0, 0);
-        lanes.of(&one).batch.push(message(&one, 1_000), 0).unwrap();
+        lanes.of(&one).collected.push(message(&one, 1_000), 0).unwrap();
         assert_eq!(lanes.due_in(), Some(Duration::ZERO));
         lanes.of(&one).blocked_since = Some(Instant::now());
         assert_eq!(lanes.due_in(), None);

@@ -1,7 +1,7 @@
 //! What happens when partitions come and go. The callbacks run on the reader's thread, within a poll, and may block:
 //! the heartbeat is another thread's.
 
-use super::{KAFKA, ReadError, lane::Lanes};
+use super::{KAFKA, ReadError, expiry::LogStarts, lane::Lanes};
 use crate::{
     config::BatchLimits,
     ledger::Positions,
@@ -66,14 +66,15 @@ pub(super) struct State {
     pub(super) epoch: u64,
     /// Reading cannot go on.
     pub(super) failure: Option<ReadError>,
+    /// Where the logs begin that had something missing.
+    pub(super) starts: LogStarts,
 }
 
 impl State {
-    /// Whether a message at this offset comes before what was read already.
-    pub(super) fn read_before(&self, partition: &Partition, offset: i64) -> bool {
+    /// The offset that is to come next; `None` when the partition is not this reader's.
+    pub(super) fn expected(&self, partition: &Partition) -> Option<i64> {
         let handed_over = self.positions.next(partition);
-        let collected = self.lanes.next(partition);
-        collected.or(handed_over).is_some_and(|next| offset < next)
+        self.lanes.next(partition).or(handed_over)
     }
 }
 
@@ -130,6 +131,7 @@ impl Membership {
                 fenced: false,
                 epoch: 0,
                 failure: None,
+                starts: LogStarts::default(),
             }),
             completions: Mutex::new(parts.completions),
         }
@@ -154,10 +156,13 @@ impl Membership {
             lane,
             epoch,
             moves,
+            density,
             ending,
         } = completion;
         let mut state = self.state();
-        state.lanes.at(lane).in_flight.pop_front();
+        let lane = state.lanes.at(lane);
+        lane.in_flight.pop_front();
+        lane.density = density;
         match ending {
             Ending::Written => {
                 state.positions.written(&moves);

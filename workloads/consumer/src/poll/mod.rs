@@ -1,19 +1,16 @@
-//! The reader: one thread that polls Kafka, fills batches and hands them to the writers, one for each lane.
+//! The reader: one thread that polls Kafka, collects messages and hands them to the writers, one for each lane.
 //!
 //! - [`lane`]: which partitions are written together
 //! - [`membership`]: what happens when partitions come and go
 //! - [`start`]: from which offset a partition is read
+//! - [`expiry`]: what Kafka had deleted before it was read
 
+mod expiry;
 pub mod lane;
 pub mod membership;
 pub mod start;
 
-use crate::{
-    batch::{Batch, Delivery},
-    decode::decode,
-    topic::Partition,
-    topic_ids::TopicIdsError,
-};
+use crate::{batch::Delivery, collected::Collected, topic::Partition, topic_ids::TopicIdsError};
 use chrono::DateTime;
 use membership::{Membership, State};
 use rdkafka::{
@@ -23,14 +20,19 @@ use rdkafka::{
     message::{BorrowedMessage, Headers},
 };
 use std::{
+    ops::Range,
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 /// Part of `/ready`.
 pub const KAFKA: &str = "kafka";
+/// Longest wait for an answer of a broker.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most messages that are read before the reader looks at what else there is to do.
+const RUN: usize = 256;
 /// Longest poll.
 const POLL: Duration = Duration::from_millis(100);
 /// A writer that is busy for longer has a store that is away. Then the partitions of its lane are paused and polling goes
@@ -39,6 +41,9 @@ const POLL: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between commits of offsets that Kafka did not acknowledge.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
+/// Between two looks at whether the ledger is where it was left, and the longest of them: nothing is read meanwhile.
+const LOOK_AT_LEDGER: Duration = Duration::from_secs(3);
+const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for the stores at shutdown.
 const LAST_WRITES: Duration = Duration::from_secs(14);
 
@@ -110,10 +115,12 @@ pub fn consumer_config(mut brokers: ClientConfig, group: &str) -> ClientConfig {
 pub struct Reader {
     consumer: BaseConsumer<Membership>,
     /// To the writer of each lane.
-    writers: Vec<mpsc::Sender<Batch>>,
+    writers: Vec<mpsc::Sender<Collected>>,
     stop: CancellationToken,
     give_up: CancellationToken,
     committed_at: Instant,
+    /// When the ledger was last looked at.
+    looked_at: Instant,
 }
 
 impl Reader {
@@ -121,7 +128,7 @@ impl Reader {
     pub fn join(
         config: &ClientConfig,
         membership: Membership,
-        writers: Vec<mpsc::Sender<Batch>>,
+        writers: Vec<mpsc::Sender<Collected>>,
         stop: CancellationToken,
         give_up: CancellationToken,
     ) -> Result<Reader, ReadError> {
@@ -139,6 +146,7 @@ impl Reader {
             stop,
             give_up,
             committed_at: Instant::now(),
+            looked_at: Instant::now(),
         })
     }
 
@@ -159,7 +167,8 @@ impl Reader {
             if let Some(error) = self.state().failure.take() {
                 return Err(error);
             }
-            if std::mem::take(&mut self.state().fenced) {
+            let fenced = std::mem::take(&mut self.state().fenced);
+            if fenced || self.ledger_was_moved() {
                 self.start_again();
             }
             self.commit(false);
@@ -169,10 +178,19 @@ impl Reader {
             }
             let due = self.state().lanes.due_in();
             let wait = due.unwrap_or(POLL).min(POLL);
+            self.read_run(wait)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what is there, as long as no lane has enough; only for the first message it waits.
+    fn read_run(&self, wait: Duration) -> Result<(), ReadError> {
+        let mut wait = wait;
+        for _ in 0..RUN {
             match self.consumer.poll(wait) {
-                None => {}
-                Some(Ok(message)) => self.take(&message)?,
-                Some(Err(error)) => self.heed(error)?,
+                Some(Ok(message)) if !self.take(&message)? => wait = Duration::ZERO,
+                Some(Err(error)) => return self.heed(error),
+                None | Some(Ok(_)) => break,
             }
         }
         Ok(())
@@ -182,14 +200,14 @@ impl Reader {
         self.consumer.context().state()
     }
 
-    /// Gives each lane's batch that is due to its writer. `false` while a writer has no room that may soon have: what is
-    /// read then could find none either.
+    /// Gives what each lane has collected to its writer, when that is due. `false` while a writer has no room that may
+    /// soon have: what is read then could find none either.
     fn hand_over(&mut self) -> Result<bool, ReadError> {
         let mut may_read = true;
         for number in 0..self.writers.len() {
             let mut state = self.state();
             let lane = state.lanes.at(number);
-            match lane.batch.due_in() {
+            match lane.collected.due_in() {
                 Some(Duration::ZERO) if lane.has_room() => {
                     drop(state);
                     self.send(number)?;
@@ -216,19 +234,48 @@ impl Reader {
         Ok(may_read)
     }
 
-    /// Gives the lane's batch to its writer, which has room.
+    /// Gives what the lane has collected to its writer, which has room.
     fn send(&self, number: usize) -> Result<(), ReadError> {
         let mut state = self.state();
         let epoch = state.epoch;
-        let batch = state.lanes.take(number, epoch);
-        state.positions.hand_over(&batch.moves);
+        let collected = state.lanes.take(number, epoch);
+        state.positions.hand_over(&collected.moves);
         drop(state);
-        self.writers[number].try_send(batch).map_err(|_| ReadError::WriterGone)
+        self.writers[number]
+            .try_send(collected)
+            .map_err(|_| ReadError::WriterGone)
     }
 
     /// Takes note of what the writer has done.
     fn settle(&self) {
         while self.consumer.context().settle_one(Duration::ZERO) {}
+    }
+
+    /// Whether somebody else has moved the ledger: a rewind, or PostgreSQL was restored from a backup. A batch would be
+    /// fenced, but there may be none for long.
+    fn ledger_was_moved(&mut self) -> bool {
+        if self.looked_at.elapsed() < LOOK_AT_LEDGER {
+            return false;
+        }
+        let context = self.consumer.context();
+        let settled = context.state().positions.settled();
+        let partitions = settled.keys().cloned().collect();
+        let reading = context.postgres.read_ledger(&context.ledger, &partitions);
+        // Within the runtime: a timeout begins where its clock is.
+        let found = context.runtime.block_on(async { timeout(LOOK_TIMEOUT, reading).await });
+        self.looked_at = Instant::now();
+        // While PostgreSQL is away, others say so.
+        let Ok(Ok(found)) = found else { return false };
+        let moved = settled
+            .iter()
+            .find(|(partition, next)| found.get(partition) != Some(next));
+        if let Some((partition, next)) = moved {
+            tracing::warn!(
+                %partition, expected = next, found = found.get(partition),
+                "the ledger was moved by somebody else; reading once more from where it is"
+            );
+        }
+        moved.is_some()
     }
 
     /// Tells Kafka what is stored. A hint for those who measure the lag: the ledger is what counts, and nobody waits
@@ -242,19 +289,24 @@ impl Reader {
         }
     }
 
-    fn take(&self, message: &BorrowedMessage<'_>) -> Result<(), ReadError> {
+    /// Takes a message to its lane. Answers whether the lane has enough then.
+    fn take(&self, message: &BorrowedMessage<'_>) -> Result<bool, ReadError> {
         let context = self.consumer.context();
         let Some(partition) = context.topics.partition(message.topic(), message.partition()) else {
-            return Ok(());
+            return Ok(false);
         };
+        let mut state = context.state();
         // A message of a partition that has just gone belongs to its new reader.
-        let Some(mut ledger) = context.state().positions.ledger(&partition) else {
-            return Ok(());
+        let Some(mut ledger) = state.positions.ledger(&partition) else {
+            return Ok(false);
         };
         let offset = message.offset();
-        if context.state().read_before(&partition, offset) {
+        let expected = state.expected(&partition).unwrap_or(offset);
+        let mut expired = 0;
+        if offset < expected {
+            drop(state);
             context.check_identity(&partition)?;
-            let mut state = context.state();
+            state = context.state();
             tracing::error!(
                 %partition, offset, ledger,
                 "offsets went back: the topic's log was cut. Reading it again; what is stored already is recognised"
@@ -262,15 +314,27 @@ impl Reader {
             state.lanes.forget(&[partition.clone()].into());
             state.positions.rewind(&partition, offset);
             ledger = state.positions.ledger(&partition).unwrap_or(ledger);
+        } else if offset > expected {
+            expired = self.expired(&mut state, &partition, expected..offset);
         }
-        let decoded = decode(delivery(partition.clone(), message));
-        let mut state = context.state();
-        if let Err(error) = state.lanes.of(&partition).batch.push(decoded, ledger) {
-            // Not to be expected: `read_before` looks at the same numbers. Reading the ledger again repairs it.
+        let collected = &mut state.lanes.of(&partition).collected;
+        if let Err(error) = collected.push(delivery(partition, message, expired), ledger) {
+            // Not to be expected: the same numbers were looked at before. Reading the ledger again repairs it.
             tracing::error!(%error, "a message came out of order");
             state.fenced = true;
+            return Ok(true);
         }
-        Ok(())
+        Ok(collected.is_full())
+    }
+
+    /// How many of the offsets that are missing before a message are those of messages that Kafka had deleted.
+    fn expired(&self, state: &mut State, partition: &Partition, missing: Range<i64>) -> i64 {
+        state.starts.expired(partition, missing, || {
+            let start = self
+                .consumer
+                .fetch_watermarks(&partition.topic.name, partition.number, BROKER_TIMEOUT);
+            start.map(|(start, _)| start).ok()
+        })
     }
 
     fn heed(&self, error: KafkaError) -> Result<(), ReadError> {
@@ -329,6 +393,7 @@ impl Reader {
         if std::mem::replace(&mut self.state().lanes.at(number).paused, true) {
             return;
         }
+        self.consumer.context().metrics.paused();
         tracing::warn!(lane = number, "the stores do not keep up; partitions are paused");
         self.with_partitions_of(number, "pause", |list| self.consumer.pause(list));
     }
@@ -369,7 +434,7 @@ impl Reader {
                 let lane_is_due = {
                     let mut state = context.state();
                     let lane = state.lanes.at(number);
-                    !lane.batch.is_empty() && lane.has_room()
+                    !lane.collected.is_empty() && lane.has_room()
                 };
                 if lane_is_due && self.send(number).is_err() {
                     break;
@@ -385,7 +450,7 @@ impl Reader {
     }
 }
 
-fn delivery(partition: Partition, message: &BorrowedMessage<'_>) -> Delivery {
+fn delivery(partition: Partition, message: &BorrowedMessage<'_>, expired: i64) -> Delivery {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()
@@ -402,5 +467,6 @@ fn delivery(partition: Partition, message: &BorrowedMessage<'_>) -> Delivery {
         key: message.key().map(<[u8]>::to_vec),
         value: message.payload().map(<[u8]>::to_vec),
         headers,
+        expired,
     }
 }

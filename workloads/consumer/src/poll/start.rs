@@ -4,7 +4,7 @@
 //! Kafka keeps committed offsets by the topic's name. So a commit of a reader of the topic's predecessor may outlive
 //! that one, and must not hide messages of the new topic.
 
-use super::{KAFKA, ReadError, membership::Membership};
+use super::{BROKER_TIMEOUT, KAFKA, ReadError, membership::Membership};
 use crate::{
     retry::Backoff,
     sink::{POSTGRES, StoreError},
@@ -16,13 +16,7 @@ use rdkafka::{
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
-
-/// Longest wait for an answer of a broker.
-const BROKER_TIMEOUT: Duration = Duration::from_secs(10);
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Why the start offsets are not known.
 #[derive(Debug, thiserror::Error)]

@@ -78,7 +78,9 @@ async fn scenarios(running: &services::Running, wanted: &[String]) -> Result<()>
         let started = Instant::now();
         let outcome = async {
             let stage = stage::Stage::set(running, name).await.context("set the stage")?;
-            scenario(stage).await
+            let stored = stored::Stored::of(&stage)?;
+            scenario(stage).await?;
+            stored.ensure_accounts().await
         }
         .await;
         let seconds = started.elapsed().as_secs_f64();

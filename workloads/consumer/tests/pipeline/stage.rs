@@ -80,6 +80,20 @@ impl Stage {
             .map_err(|(topic, code)| anyhow::anyhow!("{topic}: {code}"))
     }
 
+    /// Deletes the messages before these offsets, as retention does.
+    pub(crate) async fn delete_before(&self, offsets: impl Iterator<Item = (&str, i32, i64)>) -> Result<()> {
+        let mut list = TopicPartitionList::new();
+        for (topic, partition, offset) in offsets {
+            list.add_partition_offset(topic, partition, Offset::Offset(offset))?;
+        }
+        let options = AdminOptions::new().request_timeout(Some(KAFKA_TIMEOUT));
+        let deleted = self.admin()?.delete_records(&list, &options).await?;
+        for element in deleted.elements() {
+            element.error()?;
+        }
+        Ok(())
+    }
+
     fn admin(&self) -> Result<AdminClient<DefaultClientContext>> {
         Ok(self.kafka().create()?)
     }
@@ -135,16 +149,20 @@ impl Stage {
         Ok(reader)
     }
 
-    /// What a command on dead letters says, with the environment of a reader of all sources.
+    /// What a command on dead letters says.
     pub(crate) fn dlq(&self, arguments: &[&str]) -> Result<String> {
+        self.command(&[&["dlq"], arguments].concat())
+    }
+
+    /// What a command says, with the environment of a reader of all sources.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Result<String> {
         let output = Command::new(env!("CARGO_BIN_EXE_consumer"))
-            .arg("dlq")
             .args(arguments)
             .env_clear()
             .envs(self.environment(&Source::ALL))
             .output()?;
         let problem = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "dlq {arguments:?}: {problem}");
+        ensure!(output.status.success(), "{arguments:?}: {problem}");
         Ok(String::from_utf8(output.stdout)?)
     }
 

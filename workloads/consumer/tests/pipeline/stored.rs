@@ -11,10 +11,27 @@ use mongodb::{
 use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
 use std::collections::BTreeSet;
 
+/// Somebody moves the ledger back by half.
+pub(crate) const MOVE_BACK: &str =
+    "UPDATE ledger SET next_offset = next_offset / 2, moved_back = moved_back + next_offset - next_offset / 2";
+
 pub(crate) struct Stored {
     options: PgConnectOptions,
     schema: String,
     documents: ClientOptions,
+}
+
+/// Sums of the table of this name.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub(crate) struct Tally {
+    pub(crate) messages: i64,
+    pub(crate) expired: i64,
+    pub(crate) absent: i64,
+    pub(crate) records: i64,
+    pub(crate) stored: i64,
+    pub(crate) duplicate: i64,
+    pub(crate) dead_lettered: i64,
+    pub(crate) erased: i64,
 }
 
 impl Stored {
@@ -45,6 +62,57 @@ impl Stored {
                 .build(),
             schema: stage.name.clone(),
         })
+    }
+
+    /// The same of another schema. Its documents are none.
+    pub(crate) fn in_schema(&self, schema: &str) -> Stored {
+        Stored {
+            options: self.options.clone(),
+            schema: schema.to_owned(),
+            documents: self.documents.clone(),
+        }
+    }
+
+    /// What became of everything, of all partitions and hours.
+    pub(crate) async fn tally(&self) -> Result<Tally> {
+        let sum = |column: &str| format!("coalesce(sum({column}), 0)::bigint AS {column}");
+        let columns = [
+            "messages",
+            "expired",
+            "absent",
+            "records",
+            "stored",
+            "duplicate",
+            "dead_lettered",
+            "erased",
+        ];
+        let statement = format!("SELECT {} FROM tallies", columns.map(sum).join(", "));
+        Ok(sqlx::query_as(AssertSqlSafe(statement))
+            .fetch_one(&mut self.connection().await?)
+            .await?)
+    }
+
+    /// Whether every offset and every record is accounted for.
+    pub(crate) async fn ensure_accounts(&self) -> Result<()> {
+        let mut connection = self.connection().await?;
+        let offsets: Vec<(String, i32, i64, i64)> = sqlx::query_as(
+            "SELECT l.topic, l.partition, l.next_offset - l.first_offset + l.moved_back, \
+                    coalesce(sum(t.messages + t.expired + t.absent), 0)::bigint AS passed \
+             FROM ledger l LEFT JOIN tallies t USING (cluster_id, topic_id, partition, group_id) \
+             GROUP BY l.cluster_id, l.topic_id, l.topic, l.partition, l.group_id, l.next_offset, l.first_offset, l.moved_back \
+             HAVING l.next_offset - l.first_offset + l.moved_back <> coalesce(sum(t.messages + t.expired + t.absent), 0)",
+        )
+        .fetch_all(&mut connection)
+        .await?;
+        ensure!(offsets.is_empty(), "offsets that are not accounted for: {offsets:?}");
+        let records: i64 = sqlx::query_scalar(
+            "SELECT count(*) FROM tallies WHERE records <> stored + duplicate + dead_lettered + erased \
+             OR least(messages, expired, absent, records, stored, duplicate, dead_lettered, erased) < 0",
+        )
+        .fetch_one(&mut connection)
+        .await?;
+        ensure!(records == 0, "{records} hours whose records are not accounted for");
+        Ok(())
     }
 
     pub(crate) async fn connection(&self) -> Result<PgConnection> {

@@ -12,9 +12,9 @@ pub const VERSION: &str = "version";
 pub fn of(row: &Row) -> Document {
     let mut document = Document::new();
     document.insert("_id", row.id.to_string());
-    document.insert("tenant", row.sender.tenant.as_str());
-    document.insert("user", row.sender.user.as_str());
-    document.insert("device", row.sender.device.as_str());
+    document.insert("tenant", &*row.sender.tenant);
+    document.insert("user", &*row.sender.user);
+    document.insert("device", &*row.sender.device);
     document.insert("batchId", row.sender.batch_id.to_string());
     document.insert(
         "receivedAt",
@@ -28,32 +28,37 @@ pub fn of(row: &Row) -> Document {
     document.insert("index", row.index);
     match &row.columns {
         Columns::Sms { sender, body } => {
-            document.insert("sender", sender.as_str());
-            document.insert("body", body.as_str());
+            document.insert("sender", &**sender);
+            document.insert("body", &**body);
         }
         Columns::Event { name } => {
-            document.insert("name", name.as_str());
+            document.insert("name", &**name);
         }
         Columns::AppOrDevice { kind, name, version } => {
-            document.insert("kind", kind.as_str());
-            document.insert("name", name.as_str());
+            document.insert("kind", &**kind);
+            document.insert("name", &**name);
             document.insert("appVersion", version.as_deref().map_or(Bson::Null, Bson::from));
         }
         Columns::Contact { name, phones } => {
-            document.insert("name", name.as_str());
-            document.insert("phones", phones.iter().map(Bson::from).collect::<Vec<_>>());
+            document.insert("name", &**name);
+            document.insert(
+                "phones",
+                phones.iter().map(|phone| Bson::from(&**phone)).collect::<Vec<_>>(),
+            );
         }
         Columns::Call {
             number,
             direction,
             duration_seconds,
         } => {
-            document.insert("number", number.as_str());
-            document.insert("direction", direction.as_str());
+            document.insert("number", &**number);
+            document.insert("direction", &**direction);
             document.insert("durationSeconds", *duration_seconds);
         }
     }
-    document.insert("raw", bson(&row.raw));
+    // It was checked when it was read: what is no JSON never becomes a row.
+    let raw: Value = serde_json::from_str(&row.raw).unwrap_or_default();
+    document.insert("raw", bson(&raw));
     document
 }
 

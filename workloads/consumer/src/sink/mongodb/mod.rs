@@ -1,10 +1,11 @@
 //! MongoDB: a document a record, `_id` = record id, so that writing it again changes nothing.
 //!
 //! - [`document`]: from a row to its document
-//! - [`write`](mod@write): one batch
+//! - [`write`](mod@write): one batch; [`erase`](mod@erase): removing a user's documents
 //! - [`fault`]: what an error means
 
 pub mod document;
+pub mod erase;
 pub mod fault;
 pub mod write;
 
@@ -54,8 +55,11 @@ impl Mongodb {
         self.sources.contains(&source)
     }
 
-    /// Whether the server answers and lets this user in.
+    /// Whether the server answers and lets this user in; it is not asked where nothing is stored there.
     pub async fn ping(&self) -> Result<(), StoreError> {
+        if self.sources.is_empty() {
+            return Ok(());
+        }
         self.bounded(async { self.database.run_command(doc! {"ping": 1}).await })
             .await
             .map(drop)

@@ -50,7 +50,7 @@ impl Left {
 impl Mongodb {
     /// Writes rows of `source`, each record id once. Rows that cannot be stored are left out and named. Writing a
     /// row again changes nothing, so a failed call is simply repeated.
-    pub async fn write(&self, source: Source, rows: &[&Row]) -> Result<Vec<Refused>, StoreError> {
+    pub async fn write(&self, source: Source, rows: &[&Row<'_>]) -> Result<Vec<Refused>, StoreError> {
         let chunks = rows.chunks(CHUNK).enumerate().map(|(number, chunk)| async move {
             Ok::<_, StoreError>((number * CHUNK, self.insert_chunk(source, chunk).await?))
         });
@@ -75,7 +75,7 @@ impl Mongodb {
     }
 
     /// Servers name the guilty documents or refuse the whole command; in the second case they are found by halving.
-    async fn insert_chunk(&self, source: Source, rows: &[&Row]) -> Result<Left, StoreError> {
+    async fn insert_chunk(&self, source: Source, rows: &[&Row<'_>]) -> Result<Left, StoreError> {
         let mut left = Left::default();
         let found = isolate(rows.len(), async |range| {
             match self.insert(source, &rows[range.clone()]).await {
@@ -99,7 +99,7 @@ impl Mongodb {
     }
 
     /// Unordered: what is there already stays as it is.
-    async fn insert(&self, source: Source, rows: &[&Row]) -> Result<Left, Error> {
+    async fn insert(&self, source: Source, rows: &[&Row<'_>]) -> Result<Left, Error> {
         let documents = rows.iter().map(|row| RawDocumentBuf::try_from(&document::of(row)));
         let documents: Vec<RawDocumentBuf> = documents.collect::<Result<_, _>>()?;
         let collection = self.collection::<RawDocumentBuf>(source);
@@ -121,7 +121,7 @@ impl Mongodb {
 
     /// Replaces a document that is there, unless it is newer or the same. A reason comes back where the new one
     /// cannot be stored.
-    async fn replace_older(&self, source: Source, row: &Row) -> Result<Option<String>, StoreError> {
+    async fn replace_older(&self, source: Source, row: &Row<'_>) -> Result<Option<String>, StoreError> {
         let older = doc! {"_id": row.id.to_string(), (document::VERSION): {"$lt": document::version(row)}};
         let collection = self.collection::<Document>(source);
         let outcome = self

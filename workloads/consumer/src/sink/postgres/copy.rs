@@ -5,6 +5,7 @@ use super::table;
 use crate::batch::Row;
 use chrono::{DateTime, Utc};
 use contract::{Source, record::Columns};
+use std::borrow::Cow;
 use uuid::Uuid;
 
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
@@ -18,7 +19,7 @@ const TEXT: i32 = 25;
 const PIECE: usize = 256 * 1024;
 
 /// The rows, all of `source`, as the body of a COPY, in pieces.
-pub fn encode<'a>(source: Source, rows: impl Iterator<Item = &'a Row>) -> impl Iterator<Item = Vec<u8>> {
+pub fn encode<'a>(source: Source, rows: impl Iterator<Item = &'a Row<'a>>) -> impl Iterator<Item = Vec<u8>> {
     let width = table::width(source);
     let mut rows = rows.fuse();
     let mut next = Some(Body::header());
@@ -134,16 +135,15 @@ impl Body {
         self.bigint(value.timestamp_micros().saturating_sub(EPOCH));
     }
 
-    fn jsonb(&mut self, value: &serde_json::Value) {
+    fn jsonb(&mut self, value: &str) {
         self.field(|body| {
             body.bytes.push(1); // version of the format
-            // Writing a value into memory cannot fail.
-            let _ = serde_json::to_writer(&mut body.bytes, value);
+            body.bytes.extend_from_slice(value.as_bytes());
         });
     }
 
     /// `text[]`, one dimension, or none when it is empty.
-    fn texts(&mut self, values: &[String]) {
+    fn texts(&mut self, values: &[Cow<'_, str>]) {
         self.field(|body| {
             body.int4(i32::from(!values.is_empty())); // dimensions
             body.int4(0); // no nulls
@@ -194,7 +194,7 @@ mod tests {
         body.texts(&[]);
         assert_eq!(body.bytes, [0, 0, 0, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25]);
         let mut body = Body { bytes: vec![] };
-        body.texts(&["a".to_owned()]);
+        body.texts(&["a".into()]);
         assert_eq!(
             body.bytes,
             [

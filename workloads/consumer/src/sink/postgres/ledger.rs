@@ -2,6 +2,7 @@
 
 use super::{Postgres, bounded};
 use crate::{ledger::Moves, sink::StoreError, topic::Partition};
+use contract::Source;
 use sqlx::PgConnection;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +21,8 @@ pub struct LedgerKey {
     pub cluster: Arc<str>,
     /// Consumer group.
     pub group: String,
+    /// Sources whose records are written to MongoDB before the ledger moves.
+    pub mongodb: Arc<BTreeSet<Source>>,
 }
 
 impl Postgres {
@@ -91,8 +94,9 @@ impl Postgres {
         bounded(
             READ_TIMEOUT,
             sqlx::query(
-                "INSERT INTO ledger (cluster_id, group_id, topic, topic_id, partition, next_offset) \
-                 SELECT $1, $2, * FROM unnest($3::text[], $4::uuid[], $5::integer[], $6::bigint[]) \
+                "INSERT INTO ledger (cluster_id, group_id, topic, topic_id, partition, next_offset, first_offset) \
+                 SELECT $1, $2, topic, id, number, start, start \
+                 FROM unnest($3::text[], $4::uuid[], $5::integer[], $6::bigint[]) AS new (topic, id, number, start) \
                  ON CONFLICT DO NOTHING",
             )
             .bind(&*key.cluster)
@@ -108,24 +112,37 @@ impl Postgres {
     }
 }
 
-/// Moves the ledger within the connection's transaction. `false` when a row does not hold what was expected, or is
+/// What a move of the ledger met.
+pub(super) struct Advanced {
+    /// Records of some users were erased once.
+    pub(super) any_erased: bool,
+}
+
+/// Moves the ledger within the connection's transaction. `None` when a row does not hold what was expected, or is
 /// not there: another reader has the partition, and the transaction must be rolled back.
 pub(super) async fn advance(
     connection: &mut PgConnection,
     key: &LedgerKey,
     moves: &Moves,
-) -> Result<bool, sqlx::Error> {
+) -> Result<Option<Advanced>, sqlx::Error> {
     let (topics, numbers): (Vec<Uuid>, Vec<i32>) = moves
         .partitions()
         .map(|partition| (partition.topic.id, partition.number))
         .unzip();
     let (expected, next): (Vec<i64>, Vec<i64>) = moves.iter().map(|(_, step)| (step.expected, step.next)).unzip();
-    let moved = sqlx::query(
-        "UPDATE ledger SET next_offset = moved.next, updated_at = now() \
-         FROM unnest($3::uuid[], $4::integer[], $5::bigint[], $6::bigint[]) \
-              AS moved (topic_id, partition, expected, next) \
+    let back: Vec<i64> = moves.iter().map(|(_, step)| step.moved_back()).collect();
+    let mongodb: Vec<bool> = moves
+        .partitions()
+        .map(|partition| key.mongodb.contains(&partition.topic.source))
+        .collect();
+    let moved: Vec<(bool,)> = sqlx::query_as(
+        "UPDATE ledger SET next_offset = moved.next, moved_back = moved_back + moved.back, mongodb = moved.mongodb, \
+                updated_at = now() \
+         FROM unnest($3::uuid[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[]) \
+              AS moved (topic_id, partition, expected, next, back, mongodb) \
          WHERE ledger.cluster_id = $1 AND ledger.group_id = $2 AND ledger.topic_id = moved.topic_id \
-           AND ledger.partition = moved.partition AND ledger.next_offset = moved.expected",
+           AND ledger.partition = moved.partition AND ledger.next_offset = moved.expected \
+         RETURNING EXISTS (SELECT FROM erased_users)",
     )
     .bind(&*key.cluster)
     .bind(&key.group)
@@ -133,8 +150,10 @@ pub(super) async fn advance(
     .bind(numbers)
     .bind(expected)
     .bind(next)
-    .execute(connection)
-    .await?
-    .rows_affected();
-    Ok(moved == moves.len() as u64)
+    .bind(back)
+    .bind(mongodb)
+    .fetch_all(connection)
+    .await?;
+    let any_erased = moved.iter().any(|(any_erased,)| *any_erased);
+    Ok((moved.len() == moves.len()).then_some(Advanced { any_erased }))
 }

@@ -2,14 +2,19 @@
 //!
 //! - [`schema`]: migrations and monthly partitions
 //! - [`ledger`]: reading the ledger, and moving it within a write
+//! - [`rewind`]: moving the ledger back
 //! - [`table`](mod@table): the statements of each source
+//! - [`accounts`]: what became of every record; [`erased`]: users of whom nothing is stored again
 //! - [`copy`]: rows in PostgreSQL's binary COPY format
 //! - [`write`](mod@write): one batch in one transaction
 //! - [`fault`]: what an error means
 
+pub mod accounts;
 pub mod copy;
+pub mod erased;
 pub mod fault;
 pub mod ledger;
+pub mod rewind;
 pub mod schema;
 pub mod table;
 pub mod write;
@@ -99,11 +104,15 @@ async fn set_search_path(connection: &mut PgConnection, search_path: &str) -> Re
 async fn bounded<T>(limit: Duration, operation: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
     match timeout(limit, operation).await {
         Ok(outcome) => outcome.map_err(store_error),
-        Err(_) => Err(StoreError {
-            store: POSTGRES,
-            fault: Fault::Passing,
-            reason: format!("no answer within {} s", limit.as_secs()),
-        }),
+        Err(_) => Err(unanswered("a statement", limit)),
+    }
+}
+
+fn unanswered(what: &str, limit: Duration) -> StoreError {
+    StoreError {
+        store: POSTGRES,
+        fault: Fault::Passing,
+        reason: format!("no answer to {what} within {} s", limit.as_secs()),
     }
 }
 

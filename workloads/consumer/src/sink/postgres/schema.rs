@@ -85,6 +85,39 @@ impl Postgres {
     }
 }
 
+impl Postgres {
+    /// Drops the months that are older than `kept` whole months before the present one.
+    pub async fn drop_months(&self, kept: u32) -> Result<(), StoreError> {
+        let today = Utc::now().date_naive();
+        let Some(limit) = first_kept(today, kept) else {
+            return Ok(());
+        };
+        let append = self
+            .sources()
+            .iter()
+            .filter(|source| source.storage() == Storage::Append);
+        for source in append {
+            let dropped: Vec<String> = bounded(
+                MONTH_TIMEOUT,
+                sqlx::query_scalar("SELECT drop_months($1, $2)")
+                    .bind(source.name())
+                    .bind(limit)
+                    .fetch_all(&self.pool),
+            )
+            .await?;
+            for table in dropped {
+                tracing::info!(table, "partition dropped: its month is kept no longer");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first month that is kept on `today`, where `kept` whole months before the present one are.
+fn first_kept(today: NaiveDate, kept: u32) -> Option<NaiveDate> {
+    today.with_day(1)?.checked_sub_months(Months::new(kept))
+}
+
 /// First days of the months that are to exist on `today`.
 fn months_around(today: NaiveDate) -> Vec<NaiveDate> {
     let first = today.with_day(1).unwrap_or(today);
@@ -99,6 +132,13 @@ fn months_around(today: NaiveDate) -> Vec<NaiveDate> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_month_is_kept_until_the_last_day_that_counts() {
+        let kept = |day: &str, months| first_kept(day.parse().unwrap(), months).unwrap().to_string();
+        assert_eq!(kept("2026-03-31", 1), "2026-02-01");
+        assert_eq!(kept("2026-01-01", 13), "2024-12-01");
+    }
 
     #[test]
     fn the_months_around_the_end_of_a_year() {

@@ -79,7 +79,8 @@ pub fn known(source: Source) -> String {
     )
 }
 
-/// Moves the staged rows into the source's table. A batch holds a record id once.
+/// Moves the staged rows into the source's table, and answers the ids of those that were new or newer. A batch holds a
+/// record id once.
 pub fn merge(source: Source) -> String {
     let names = names(source);
     match source.storage() {
@@ -90,7 +91,7 @@ pub fn merge(source: Source) -> String {
             "INSERT INTO {source} ({names}) SELECT {names} FROM pg_temp.staged_{source} staged \
              WHERE NOT EXISTS (SELECT FROM {source} stored \
                                WHERE stored.user_id = staged.user_id AND stored.record_id = staged.record_id) \
-             ON CONFLICT DO NOTHING"
+             ON CONFLICT DO NOTHING RETURNING record_id"
         ),
         Storage::VersionedUpsert => {
             let updates: Vec<String> = columns(source)
@@ -100,11 +101,17 @@ pub fn merge(source: Source) -> String {
             format!(
                 "INSERT INTO {source} ({names}) SELECT {names} FROM pg_temp.staged_{source} \
                  ON CONFLICT (user_id, record_id) DO UPDATE SET {}, stored_at = now() \
-                 WHERE ({source}.event_time, {source}.received_at) < (excluded.event_time, excluded.received_at)",
+                 WHERE ({source}.event_time, {source}.received_at) < (excluded.event_time, excluded.received_at) \
+                 RETURNING record_id",
                 updates.join(", ")
             )
         }
     }
+}
+
+/// Removes what was received of a user (`$1`, of tenant `$2`) by a moment (`$3`).
+pub fn erase(source: Source) -> String {
+    format!("DELETE FROM {source} WHERE user_id = $1 AND tenant = $2 AND received_at <= $3")
 }
 
 /// Empties the staging table within a transaction.
@@ -146,7 +153,8 @@ mod tests {
         );
         assert!(
             merge.ends_with(
-                "WHERE (contacts.event_time, contacts.received_at) < (excluded.event_time, excluded.received_at)"
+                "WHERE (contacts.event_time, contacts.received_at) < (excluded.event_time, excluded.received_at) \
+                 RETURNING record_id"
             ),
             "{merge}"
         );

@@ -2,9 +2,11 @@
 //! then the rows.
 
 use super::{
-    Postgres, bounded, copy, fault,
+    Postgres, bounded, copy,
+    erased::{self, BEGIN_WRITE},
+    fault,
     ledger::{self, LedgerKey},
-    store_error, table,
+    store_error, table, unanswered,
 };
 use crate::{
     batch::Row,
@@ -26,9 +28,11 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(40);
 const ISOLATE_TIMEOUT: Duration = Duration::from_secs(600);
 /// Longest commit.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest wait for a statement beside the rows.
+pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The rows of a batch by source, each record id once.
-pub type RowsBySource<'a> = BTreeMap<Source, Vec<&'a Row>>;
+pub type RowsBySource<'a> = BTreeMap<Source, Vec<&'a Row<'a>>>;
 
 /// What became of a batch, short of its commit.
 pub enum Outcome<'a> {
@@ -40,11 +44,13 @@ pub enum Outcome<'a> {
 
 /// A transaction that holds a batch.
 pub struct Write<'a> {
-    session: Session,
-    /// New or newer rows by source; the others were there already.
-    pub stored: BTreeMap<Source, u64>,
+    pub(super) session: Session,
+    /// New or newer rows; the others were there already.
+    pub stored: Vec<&'a Row<'a>>,
+    /// Rows that were received before their user was erased.
+    pub erased: Vec<&'a Row<'a>>,
     /// Rows that PostgreSQL cannot store, with the reason.
-    pub refused: Vec<(&'a Row, String)>,
+    pub refused: Vec<(&'a Row<'a>, String)>,
 }
 
 impl Postgres {
@@ -90,20 +96,16 @@ impl Postgres {
         key: &LedgerKey,
         moves: &Moves,
         rows: &RowsBySource<'a>,
-        write: impl AsyncFn(&mut PgConnection, Source, &[&Row]) -> Result<u64, sqlx::Error>,
+        write: impl AsyncFn(&mut PgConnection, Source, &[&Row<'_>]) -> Result<Vec<usize>, sqlx::Error>,
     ) -> Result<Outcome<'a>, sqlx::Error> {
-        let Some(mut session) = self.begin(key, moves).await? else {
+        let Some(mut begun) = self.begin(key, moves, rows).await? else {
             return Ok(Outcome::Fenced);
         };
-        let mut stored = BTreeMap::new();
-        for (source, rows) in rows {
-            stored.insert(*source, write(&mut session.connection, *source, rows).await?);
+        for (source, rows) in &begun.rows {
+            let places = write(&mut begun.write.session.connection, *source, rows).await?;
+            begun.write.stored.extend(places.into_iter().map(|place| rows[place]));
         }
-        Ok(Outcome::Written(Write {
-            session,
-            stored,
-            refused: Vec::new(),
-        }))
+        Ok(Outcome::Written(begun.write))
     }
 
     async fn piecemeal<'a>(
@@ -112,18 +114,17 @@ impl Postgres {
         moves: &Moves,
         rows: &RowsBySource<'a>,
     ) -> Result<Outcome<'a>, sqlx::Error> {
-        let Some(mut session) = self.begin(key, moves).await? else {
+        let Some(Begun { mut write, rows }) = self.begin(key, moves, rows).await? else {
             return Ok(Outcome::Fenced);
         };
-        let (mut stored, mut refused) = (BTreeMap::new(), Vec::new());
-        for (source, rows) in rows {
-            let mut count = 0;
+        for (source, rows) in &rows {
+            let mut stored = Vec::new();
             let guilty = isolate(rows.len(), async |range| {
-                let connection = &mut *session.connection;
+                let connection = &mut *write.session.connection;
                 connection.execute("SAVEPOINT piece").await?;
-                match merge(connection, *source, &rows[range]).await {
+                match merge(connection, *source, &rows[range.clone()]).await {
                     Ok(merged) => {
-                        count += merged;
+                        stored.extend(merged.into_iter().map(|place| range.start + place));
                         connection.execute(AssertSqlSafe(table::clear(*source))).await?;
                         connection.execute("RELEASE SAVEPOINT piece").await?;
                         Ok(None)
@@ -136,29 +137,48 @@ impl Postgres {
                 }
             })
             .await?;
-            stored.insert(*source, count);
-            refused.extend(guilty.into_iter().map(|(index, reason)| (rows[index], reason)));
+            write.stored.extend(stored.into_iter().map(|place| rows[place]));
+            let guilty = guilty.into_iter().map(|(index, reason)| (rows[index], reason));
+            write.refused.extend(guilty);
         }
-        Ok(Outcome::Written(Write {
-            session,
-            stored,
-            refused,
-        }))
+        Ok(Outcome::Written(write))
     }
 
-    /// A transaction in which the ledger has moved; `None` when another reader moved it before.
-    async fn begin(&self, key: &LedgerKey, moves: &Moves) -> Result<Option<Session>, sqlx::Error> {
+    /// A transaction in which the ledger has moved, with the rows that may be stored in it; `None` when another reader
+    /// moved the ledger before.
+    async fn begin<'a>(
+        &self,
+        key: &LedgerKey,
+        moves: &Moves,
+        rows: &RowsBySource<'a>,
+    ) -> Result<Option<Begun<'a>>, sqlx::Error> {
         let mut session = Session {
             connection: self.pool.acquire().await?,
             clean: false,
         };
-        session.connection.execute("BEGIN").await?;
-        if ledger::advance(&mut session.connection, key, moves).await? {
-            return Ok(Some(session));
+        session.connection.execute(BEGIN_WRITE).await?;
+        let Some(advanced) = ledger::advance(&mut session.connection, key, moves).await? else {
+            session.connection.execute("ROLLBACK").await?;
+            session.clean = true;
+            return Ok(None);
+        };
+        let (mut rows, mut gone) = (rows.clone(), Vec::new());
+        if advanced.any_erased {
+            let all = rows.values().flatten().copied();
+            let erased = erased::among(&mut session.connection, all).await?;
+            for rows in rows.values_mut() {
+                gone.extend(rows.extract_if(.., |row| erased::is_erased(&erased, row)));
+            }
         }
-        session.connection.execute("ROLLBACK").await?;
-        session.clean = true;
-        Ok(None)
+        Ok(Some(Begun {
+            write: Write {
+                session,
+                stored: Vec::new(),
+                erased: gone,
+                refused: Vec::new(),
+            },
+            rows,
+        }))
     }
 }
 
@@ -173,36 +193,37 @@ impl Write<'_> {
                 Ok(())
             }
             Ok(Err(error)) => Err(store_error(error)),
-            Err(_) => Err(StoreError {
-                store: crate::sink::POSTGRES,
-                fault: Fault::Passing,
-                reason: format!("no answer to COMMIT within {} s", COMMIT_TIMEOUT.as_secs()),
-            }),
+            Err(_) => Err(unanswered("COMMIT", COMMIT_TIMEOUT)),
         }
     }
 }
 
-/// Copies the rows whose ids are new, and merges those of the others that may be newer; answers how many were stored.
-async fn copy_new(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> Result<u64, sqlx::Error> {
+/// Copies the rows whose ids are new, and merges those of the others that may be newer; answers the places of those that
+/// were stored.
+async fn copy_new(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, sqlx::Error> {
     let known = known(connection, source, rows).await?;
     if known.is_empty() {
-        return copy(connection, source, rows).await;
+        copy(connection, source, rows).await?;
+        return Ok((0..rows.len()).collect());
     }
-    let part = |is_known: bool| -> Vec<&Row> {
-        let places = (0..).zip(rows.iter().copied());
-        let part = places.filter(|(place, _)| known.contains(place) == is_known);
-        part.map(|(_, row)| row).collect()
-    };
-    let copied = copy(connection, source, &part(false)).await?;
-    Ok(match source.storage() {
-        Storage::Append => copied,
-        Storage::VersionedUpsert => copied + merge(connection, source, &part(true)).await?,
-    })
+    let (older, new): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|place| known.contains(place));
+    let part = |places: &[usize]| -> Vec<&Row> { places.iter().map(|place| rows[*place]).collect() };
+    copy(connection, source, &part(&new)).await?;
+    let mut stored = new;
+    if source.storage() == Storage::VersionedUpsert {
+        let merged = merge(connection, source, &part(&older)).await?;
+        stored.extend(merged.into_iter().map(|place| older[place]));
+    }
+    Ok(stored)
 }
 
 /// Places of those rows whose ids are stored already.
-async fn known(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> Result<HashSet<usize>, sqlx::Error> {
-    let users: Vec<&str> = rows.iter().map(|row| row.sender.user.as_str()).collect();
+async fn known(
+    connection: &mut PgConnection,
+    source: Source,
+    rows: &[&Row<'_>],
+) -> Result<HashSet<usize>, sqlx::Error> {
+    let users: Vec<&str> = rows.iter().map(|row| &*row.sender.user).collect();
     let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
     let places: Vec<(i64,)> = sqlx::query_as(AssertSqlSafe(table::known(source)))
         .bind(users)
@@ -213,38 +234,47 @@ async fn known(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> 
     Ok(places.into_iter().map(|(place,)| place as usize - 1).collect())
 }
 
-async fn copy(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> Result<u64, sqlx::Error> {
+async fn copy(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
     if rows.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     send(connection, &table::copy(source), source, rows).await
 }
 
-/// Copies rows to the staging table and merges them; answers how many were new or newer.
-async fn merge(connection: &mut PgConnection, source: Source, rows: &[&Row]) -> Result<u64, sqlx::Error> {
+/// Copies rows to the staging table and merges them; answers the places of those that were new or newer.
+async fn merge(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, sqlx::Error> {
     send(connection, &table::stage(source), source, rows).await?;
-    let merged = sqlx::query(AssertSqlSafe(table::merge(source)))
-        .execute(connection)
+    let merged: Vec<(Uuid,)> = sqlx::query_as(AssertSqlSafe(table::merge(source)))
+        .fetch_all(connection)
         .await?;
-    Ok(merged.rows_affected())
+    let merged: HashSet<Uuid> = merged.into_iter().map(|(id,)| id).collect();
+    Ok((0..rows.len())
+        .filter(|place| merged.contains(&rows[*place].id))
+        .collect())
 }
 
 async fn send(
     connection: &mut PgConnection,
     statement: &str,
     source: Source,
-    rows: &[&Row],
-) -> Result<u64, sqlx::Error> {
+    rows: &[&Row<'_>],
+) -> Result<(), sqlx::Error> {
     let mut body = connection.copy_in_raw(statement).await?;
     for piece in copy::encode(source, rows.iter().copied()) {
         body.send(piece).await?;
     }
-    body.finish().await
+    body.finish().await.map(drop)
+}
+
+/// A write that has begun, and what is left to be written.
+struct Begun<'a> {
+    write: Write<'a>,
+    rows: RowsBySource<'a>,
 }
 
 /// A connection of the pool that goes back only in a known state; otherwise it is closed, and the server rolls back.
-struct Session {
-    connection: PoolConnection<Server>,
+pub(super) struct Session {
+    pub(super) connection: PoolConnection<Server>,
     clean: bool,
 }
 

@@ -147,11 +147,7 @@ pub(crate) async fn a_pause_ends_with_a_fence(stage: Stage) -> Result<()> {
         until_stored(&stored, 500).await?;
         services::ferretdb::kill9()?;
         until_logged(&one, "partitions are paused").await?;
-        stored
-            .connection()
-            .await?
-            .execute("UPDATE ledger SET next_offset = next_offset / 2")
-            .await?;
+        stored.connection().await?.execute(crate::stored::MOVE_BACK).await?;
         services::ferretdb::start()?;
         until_logged(&one, "another reader moved the ledger").await?;
         until_logged(&one, "partitions are read on").await?;

@@ -1,5 +1,6 @@
 //! What must hold, on real services.
 
+mod accounts;
 mod faults;
 mod identity;
 mod poison;
@@ -38,5 +39,12 @@ scenarios![
     faults::databases_killed_in_mid_load,
     faults::kafka_killed_in_mid_load,
     topics::a_recreated_topic_is_read_from_its_start,
+    accounts::every_record_is_accounted_for,
+    accounts::what_kafka_deleted_is_told,
+    accounts::a_rewind_reads_once_more_and_stores_nothing_twice,
+    accounts::a_rewind_fills_another_schema,
+    accounts::an_erased_user_stays_erased,
+    accounts::where_nearly_nothing_can_be_stored_nothing_is_given_up,
+    accounts::what_is_kept_no_longer_is_dropped,
     storing::rate_of_a_backlog,
 ];

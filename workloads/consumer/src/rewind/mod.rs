@@ -1,0 +1,189 @@
+//! `consumer rewind`: reading once more what came after a moment. Into the same tables, by moving the ledger back, which
+//! the running consumers notice by themselves: what is stored already is recognised. Or into a schema of its own, by
+//! this process alone, to compare.
+//!
+//! - [`offsets`]: where the partitions were at that moment
+//! - [`shadow`]: reading into another schema
+
+pub mod offsets;
+pub mod shadow;
+
+use crate::{
+    ConsumerError,
+    config::Config,
+    sink::{
+        StoreError,
+        postgres::{Postgres, ledger::LedgerKey, rewind::Rewound, schema},
+    },
+    topic::Topics,
+    topic_ids::{TopicIds, TopicIdsError},
+};
+use chrono::{DateTime, Utc};
+use clap::Args;
+use contract::env;
+use offsets::{Bounds, OffsetsError};
+use runtime::env::{Env, EnvError};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
+use tokio::task::{JoinError, spawn_blocking};
+use tokio_util::sync::CancellationToken;
+
+/// Reads once more what Kafka took after a moment; nothing is stored twice
+#[derive(Debug, Args)]
+pub struct Rewind {
+    /// The moment, in RFC 3339: 2026-11-01T00:00:00Z
+    #[arg(long)]
+    pub to: DateTime<Utc>,
+    /// Only this topic; may be repeated. All topics of this consumer when left out
+    #[arg(long = "topic")]
+    pub topics: Vec<String>,
+    /// Read into this schema instead, which is created where it is missing; the pipeline itself is left alone
+    #[arg(long, value_name = "SCHEMA")]
+    pub into: Option<String>,
+    /// Only say what would be read
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// Why nothing, or not everything, is read once more.
+#[derive(Debug, thiserror::Error)]
+pub enum RewindError {
+    /// The environment is not that of a consumer.
+    #[error("{0}; run this in a consumer's pod")]
+    Env(#[from] EnvError),
+    /// A topic that this consumer does not read.
+    #[error("topic {topic} is none of this consumer's; they are {known}")]
+    UnknownTopic {
+        /// The topic.
+        topic: String,
+        /// Those that there are.
+        known: String,
+    },
+    /// The schema is the pipeline's own.
+    #[error("schema {0} is the pipeline's own: leave --into out to read into it once more")]
+    OwnSchema(String),
+    /// The ids of the topics are not known.
+    #[error(transparent)]
+    TopicIds(#[from] TopicIdsError),
+    /// The offsets are not known.
+    #[error(transparent)]
+    Offsets(#[from] OffsetsError),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Reading into another schema.
+    #[error(transparent)]
+    Read(#[from] ConsumerError),
+    /// The output cannot be written.
+    #[error("write the output: {0}")]
+    Output(#[from] io::Error),
+    /// A task panicked.
+    #[error("a task ended unexpectedly: {0}")]
+    Task(#[from] JoinError),
+}
+
+/// Runs the command until it is done, or until `stop` is cancelled.
+pub async fn run(command: &Rewind, environment: &Env, stop: CancellationToken) -> Result<(), RewindError> {
+    let environment = match meant(command, environment)? {
+        Some(topics) => environment.with([(env::ENABLED_TOPICS, topics)]),
+        None => environment.clone(),
+    };
+    let mut config = Config::from_env(&environment)?;
+    if command.into.as_deref() == Some(config.postgres.schema.as_str()) {
+        return Err(RewindError::OwnSchema(config.postgres.schema));
+    }
+    let topics = TopicIds::new(&environment, config.topics.clone())?.read().await?;
+    let bounds = {
+        let (environment, topics, to) = (environment.clone(), topics.clone(), command.to);
+        spawn_blocking(move || offsets::read(&environment, &topics, to)).await??
+    };
+    match &command.into {
+        None => back(command, &config, &topics, &bounds).await,
+        Some(schema) if command.dry_run => {
+            let messages: i64 = bounds.values().map(|(from, end)| end - from).sum();
+            writeln!(io::stdout(), "{messages} messages would be read into schema {schema}")?;
+            Ok(())
+        }
+        Some(schema) => {
+            shadow::prepare(&mut config, &environment, schema)?;
+            shadow::read(config, &topics, &bounds, command.to, stop).await
+        }
+    }
+}
+
+/// The topics that are meant, where not all are.
+fn meant(command: &Rewind, environment: &Env) -> Result<Option<String>, RewindError> {
+    let known = environment.required_list(env::ENABLED_TOPICS)?;
+    if let Some(topic) = command.topics.iter().find(|topic| !known.contains(topic)) {
+        return Err(RewindError::UnknownTopic {
+            topic: topic.clone(),
+            known: known.join(", "),
+        });
+    }
+    Ok((!command.topics.is_empty()).then(|| command.topics.join(",")))
+}
+
+/// Moves the ledger back, and says how far.
+async fn back(command: &Rewind, config: &Config, topics: &Topics, bounds: &Bounds) -> Result<(), RewindError> {
+    schema::migrate(&config.postgres).await?;
+    let postgres = Postgres::new(&config.postgres, config.sources());
+    let key = LedgerKey {
+        cluster: topics.cluster.clone(),
+        group: config.group.clone(),
+        mongodb: Arc::default(),
+    };
+    let starts = bounds
+        .iter()
+        .map(|(partition, (from, _))| (partition.clone(), *from))
+        .collect();
+    let moved = match command.dry_run {
+        true => postgres.would_rewind(&key, &starts).await?,
+        false => postgres.rewind(&key, &starts, command.to).await?,
+    };
+    postgres.close().await;
+    let mut out = io::stdout().lock();
+    for Rewound {
+        topic,
+        partition,
+        from,
+        to,
+    } in &moved
+    {
+        writeln!(out, "{topic}/{partition}: {from} -> {to}")?;
+    }
+    let messages: i64 = moved.iter().map(|step| step.from - step.to).sum();
+    let verb = if command.dry_run { "would be read" } else { "are read" };
+    writeln!(
+        out,
+        "{messages} messages of {} partitions {verb} once more",
+        moved.len()
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command(topics: &[&str]) -> Rewind {
+        Rewind {
+            to: DateTime::UNIX_EPOCH,
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            into: None,
+            dry_run: false,
+        }
+    }
+
+    #[test]
+    fn only_topics_of_this_consumer_are_meant() {
+        let environment = Env::from_pairs([(env::ENABLED_TOPICS, "a,b")]);
+        assert_eq!(meant(&command(&[]), &environment).unwrap(), None);
+        assert_eq!(meant(&command(&["b"]), &environment).unwrap(), Some("b".to_owned()));
+        assert_eq!(
+            meant(&command(&["c"]), &environment).unwrap_err().to_string(),
+            "topic c is none of this consumer's; they are a, b"
+        );
+    }
+}

@@ -1,0 +1,112 @@
+//! Users whose records were erased. A write holds a lock that an erasure waits for, so that nothing of the user is
+//! stored behind its back.
+
+use super::{Postgres, bounded, table};
+use crate::{batch::Row, sink::StoreError};
+use chrono::{DateTime, Utc};
+use contract::Source;
+use sha2::{Digest, Sha256};
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use std::{collections::HashMap, time::Duration};
+
+/// Longest erasure: it waits for the writes under way, and then finds the user's rows by an index.
+const ERASE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Begins a transaction that an erasure waits for.
+pub(super) const BEGIN_WRITE: &str =
+    "BEGIN; SELECT pg_advisory_xact_lock_shared(hashtext('syncpipeline erasure'), hashtext(current_schema()))";
+/// Waits for all writes, and holds up those that begin.
+const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('syncpipeline erasure'), hashtext(current_schema()))";
+
+/// When users were erased, as far as they are among those of a batch.
+pub(super) type Erased<'a> = HashMap<(&'a str, &'a str), DateTime<Utc>>;
+
+/// What stands for a user in the table.
+pub(super) fn hash(tenant: &str, user: &str) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    // The length keeps "a" and "bc" apart from "ab" and "c".
+    hash.update((tenant.len() as u64).to_be_bytes());
+    hash.update(tenant);
+    hash.update(user);
+    hash.finalize().to_vec()
+}
+
+/// Which users of these rows were erased. Asked within the write, after its lock.
+pub(super) async fn among<'a>(
+    connection: &mut PgConnection,
+    rows: impl Iterator<Item = &'a Row<'a>>,
+) -> Result<Erased<'a>, sqlx::Error> {
+    let mut users: HashMap<Vec<u8>, (&str, &str)> = HashMap::new();
+    let mut last = ("", "");
+    for row in rows {
+        let user = (&*row.sender.tenant, &*row.sender.user);
+        // Records come in runs of one user.
+        if user != last {
+            users.insert(hash(user.0, user.1), user);
+            last = user;
+        }
+    }
+    let hashes: Vec<&[u8]> = users.keys().map(Vec::as_slice).collect();
+    let found: Vec<(Vec<u8>, DateTime<Utc>)> =
+        sqlx::query_as("SELECT user_hash, erased_at FROM erased_users WHERE user_hash = ANY($1)")
+            .bind(hashes)
+            .fetch_all(connection)
+            .await?;
+    let named = found
+        .into_iter()
+        .filter_map(|(hash, at)| Some((*users.get(&hash)?, at)));
+    Ok(named.collect())
+}
+
+/// Whether the row was received before its user was erased.
+pub(super) fn is_erased(erased: &Erased<'_>, row: &Row) -> bool {
+    let user = (&*row.sender.tenant, &*row.sender.user);
+    erased.get(&user).is_some_and(|at| row.sender.received_at <= *at)
+}
+
+impl Postgres {
+    /// Erases what was received of a user before `at`, and lets nothing of it be stored again. Answers how many rows
+    /// were removed of each source.
+    pub async fn erase(&self, tenant: &str, user: &str, at: DateTime<Utc>) -> Result<Vec<(Source, u64)>, StoreError> {
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            // Writes under way may take their time.
+            transaction.execute("SET LOCAL lock_timeout = '60s'").await?;
+            transaction.execute(LOCK).await?;
+            sqlx::query(
+                "INSERT INTO erased_users (user_hash, erased_at) VALUES ($1, $2) ON CONFLICT (user_hash) \
+                 DO UPDATE SET erased_at = greatest(erased_users.erased_at, excluded.erased_at)",
+            )
+            .bind(hash(tenant, user))
+            .bind(at)
+            .execute(&mut *transaction)
+            .await?;
+            let mut removed = Vec::new();
+            for source in Source::ALL {
+                let rows = sqlx::query(AssertSqlSafe(table::erase(source)))
+                    .bind(user)
+                    .bind(tenant)
+                    .bind(at)
+                    .execute(&mut *transaction)
+                    .await?
+                    .rows_affected();
+                removed.push((source, rows));
+            }
+            transaction.commit().await?;
+            Ok(removed)
+        };
+        bounded(ERASE_TIMEOUT, work).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hash_is_of_tenant_and_user() {
+        assert_eq!(hash("a", "bc"), hash("a", "bc"));
+        assert_ne!(hash("a", "bc"), hash("ab", "c"));
+        assert_eq!(hash("", "").len(), 32);
+    }
+}

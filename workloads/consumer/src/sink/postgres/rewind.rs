@@ -1,0 +1,138 @@
+//! Moving the ledger back, and the record of who did.
+
+use super::{Postgres, bounded, ledger::LedgerKey};
+use crate::{sink::StoreError, topic::Partition};
+use chrono::{DateTime, Utc};
+use std::{collections::BTreeMap, time::Duration};
+use uuid::Uuid;
+
+/// Longest change: it waits for the writes under way.
+const REWIND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A partition that is read once more.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Rewound {
+    /// Name of the topic.
+    pub topic: String,
+    /// Number of the partition.
+    pub partition: i32,
+    /// Where the ledger was.
+    #[sqlx(rename = "from_offset")]
+    pub from: i64,
+    /// Where it is now.
+    #[sqlx(rename = "to_offset")]
+    pub to: i64,
+}
+
+/// The ledger's rows that are further on than is wanted, which is `$3`, `$4` and `$5`.
+const FURTHER_ON: &str = "SELECT ledger.topic, ledger.topic_id, ledger.partition, ledger.next_offset AS from_offset, \
+                                 wanted.start AS to_offset \
+                          FROM unnest($3::uuid[], $4::integer[], $5::bigint[]) AS wanted (topic_id, partition, start) \
+                          JOIN ledger ON ledger.topic_id = wanted.topic_id AND ledger.partition = wanted.partition \
+                          WHERE ledger.cluster_id = $1 AND ledger.group_id = $2 AND ledger.next_offset > wanted.start \
+                          ORDER BY ledger.topic, ledger.partition";
+
+impl Postgres {
+    /// What [`Postgres::rewind`] would do.
+    pub async fn would_rewind(
+        &self,
+        key: &LedgerKey,
+        starts: &BTreeMap<Partition, i64>,
+    ) -> Result<Vec<Rewound>, StoreError> {
+        let (ids, numbers, offsets) = columns(starts);
+        bounded(
+            REWIND_TIMEOUT,
+            sqlx::query_as(FURTHER_ON)
+                .bind(&*key.cluster)
+                .bind(&key.group)
+                .bind(ids)
+                .bind(numbers)
+                .bind(offsets)
+                .fetch_all(&self.pool),
+        )
+        .await
+    }
+
+    /// Moves the ledger back to these offsets, where it is further on, and records that.
+    pub async fn rewind(
+        &self,
+        key: &LedgerKey,
+        starts: &BTreeMap<Partition, i64>,
+        to: DateTime<Utc>,
+    ) -> Result<Vec<Rewound>, StoreError> {
+        let (ids, numbers, offsets) = columns(starts);
+        let statement = format!(
+            "WITH before AS ({FURTHER_ON} FOR UPDATE OF ledger), \
+             moved AS (UPDATE ledger SET next_offset = before.to_offset, \
+                              moved_back = moved_back + before.from_offset - before.to_offset, updated_at = now() \
+                       FROM before \
+                       WHERE ledger.cluster_id = $1 AND ledger.group_id = $2 AND ledger.topic_id = before.topic_id \
+                         AND ledger.partition = before.partition) \
+             INSERT INTO rewinds (cluster_id, group_id, topic_id, topic, partition, from_offset, to_offset, to_time, by_host) \
+             SELECT $1, $2, topic_id, topic, partition, from_offset, to_offset, $6, $7 FROM before \
+             RETURNING topic, partition, from_offset, to_offset"
+        );
+        let mut rewound: Vec<Rewound> = bounded(
+            REWIND_TIMEOUT,
+            sqlx::query_as(sqlx::AssertSqlSafe(statement))
+                .bind(&*key.cluster)
+                .bind(&key.group)
+                .bind(ids)
+                .bind(numbers)
+                .bind(offsets)
+                .bind(to)
+                .bind(host())
+                .fetch_all(&self.pool),
+        )
+        .await?;
+        rewound.sort_by(|one, other| (&one.topic, one.partition).cmp(&(&other.topic, other.partition)));
+        Ok(rewound)
+    }
+
+    /// Records that these partitions are read from `starts` to `ends` into this schema.
+    pub async fn record_rewind(
+        &self,
+        key: &LedgerKey,
+        ends: &BTreeMap<Partition, i64>,
+        starts: &BTreeMap<Partition, i64>,
+        to: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        let (ids, numbers, starts) = columns(starts);
+        let names: Vec<&str> = ends.keys().map(|partition| partition.topic.name.as_str()).collect();
+        let ends: Vec<i64> = ends.values().copied().collect();
+        bounded(
+            REWIND_TIMEOUT,
+            sqlx::query(
+                "INSERT INTO rewinds (cluster_id, group_id, topic_id, topic, partition, from_offset, to_offset, to_time, \
+                                      by_host) \
+                 SELECT $1, $2, id, name, number, end_offset, start, $7, $8 \
+                 FROM unnest($3::uuid[], $4::text[], $5::integer[], $6::bigint[], $9::bigint[]) \
+                      AS read (id, name, number, start, end_offset)",
+            )
+            .bind(&*key.cluster)
+            .bind(&key.group)
+            .bind(ids)
+            .bind(names)
+            .bind(numbers)
+            .bind(starts)
+            .bind(to)
+            .bind(host())
+            .bind(ends)
+            .execute(&self.pool),
+        )
+        .await
+        .map(drop)
+    }
+}
+
+fn columns(offsets: &BTreeMap<Partition, i64>) -> (Vec<Uuid>, Vec<i32>, Vec<i64>) {
+    let ids = offsets.keys().map(|partition| partition.topic.id).collect();
+    let numbers = offsets.keys().map(|partition| partition.number).collect();
+    (ids, numbers, offsets.values().copied().collect())
+}
+
+/// The name of the pod, or of the machine.
+fn host() -> String {
+    let pod = std::env::var(contract::env::POD_NAME).or_else(|_| std::env::var("HOSTNAME"));
+    pod.unwrap_or_else(|_| "unknown".to_owned())
+}
