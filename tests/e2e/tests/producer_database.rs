@@ -3,15 +3,18 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod own_services;
+mod producer_accounts;
 
 use contract::env;
 use contract::http::{IDEMPOTENCY_KEY, IDEMPOTENT_REPLAY};
+use contract::{Receipt, SyncResponse};
 use futures::future::join_all;
 use producer::Settings;
 use producer::database::{Database, DatabaseSettings};
 use producer::idempotency::store::KeptAnswers;
 use producer::keys::store::NewKey;
 use producer::keys::token::Token;
+use producer_accounts::{Accounts, path_of};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -41,6 +44,7 @@ fn producers_agree_by_postgresql_and_go_on_without_it() {
         stage.a_claim_whose_replica_died_is_taken_over().await;
         stage.what_is_kept_no_longer_is_deleted().await;
         stage.a_quota_holds_over_both().await;
+        stage.receipts_and_accounts_are_told_as_consumers_note_them().await;
         stage.without_postgresql_what_does_not_need_it_goes_on().await;
         stage.end().await;
     });
@@ -52,6 +56,7 @@ struct Stage {
     bases: [String; 2],
     database: Database,
     tables: PgPool,
+    accounts: Accounts,
     token: Token,
     stop: CancellationToken,
     ended: Vec<tokio::task::JoinHandle<Result<(), producer::serve::RunError>>>,
@@ -70,6 +75,7 @@ impl Stage {
             (env::POSTGRES_USERNAME, postgres.username.clone()),
             (env::POSTGRES_PASSWORD, postgres.password.clone()),
             (env::POSTGRES_DATABASE, "api_insights_db".to_owned()),
+            (env::POSTGRES_SYNC_DATABASE, "sync_db".to_owned()),
             (env::POSTGRES_SCHEMA, "blue".to_owned()),
         ]);
         let stop = CancellationToken::new();
@@ -83,7 +89,9 @@ impl Stage {
             bases.push(format!("http://127.0.0.1:{port}"));
             ended.push(tokio::spawn(producer::run(settings, stop.clone())));
         }
-        let settings: DatabaseSettings = Settings::from_env(&environment).unwrap().database.unwrap();
+        let settings = Settings::from_env(&environment).unwrap();
+        let accounts = Accounts::of(&settings);
+        let settings: DatabaseSettings = settings.database.unwrap();
         let options: PgConnectOptions = settings.server.options(&settings.database, "test");
         let tables = PgPool::connect_lazy_with(options.options([("search_path", settings.schema.as_str())]));
         let database = Database::prepared(settings).await.unwrap();
@@ -92,6 +100,7 @@ impl Stage {
             bases: bases.try_into().unwrap(),
             database,
             tables,
+            accounts,
             token: Token::random(),
             stop,
             ended,
@@ -300,6 +309,21 @@ impl Stage {
         assert_eq!(admitted, QUOTA);
     }
 
+    async fn receipts_and_accounts_are_told_as_consumers_note_them(&mut self) {
+        let token = self.token.clone();
+        let key = token.reveal();
+        let receipt = self.receipt(&token).await;
+        self.accounts.nothing_is_noted_yet(&self.bases[0], &key, &receipt).await;
+        self.accounts.what_is_noted_is_told(&self.bases, &key, &receipt).await;
+    }
+
+    /// Of a new upload.
+    async fn receipt(&mut self, token: &Token) -> Receipt {
+        let answer = self.upload(0, token).send().await.unwrap();
+        let answer: SyncResponse = answer.json().await.unwrap();
+        answer.receipts().next().unwrap().clone()
+    }
+
     async fn without_postgresql_what_does_not_need_it_goes_on(&mut self) {
         let token = self.token.clone();
         services::postgres::kill9().unwrap();
@@ -312,6 +336,12 @@ impl Stage {
                 assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
                 assert_eq!(answer.headers()["retry-after"], "5");
             }
+            let receipt = self
+                .accounts
+                .ask(&self.bases[producer], &path_of(0), &token.reveal())
+                .await;
+            assert_eq!(receipt.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(receipt.headers()["retry-after"], "5");
             // Found out once, told at once.
             let asked = Instant::now();
             let repeatable = self.upload(producer, &token).header(IDEMPOTENCY_KEY, "away");
@@ -331,6 +361,14 @@ impl Stage {
             eventually("back", || async {
                 let answer = request.try_clone().unwrap().send().await.unwrap();
                 answer.status() == StatusCode::OK
+            })
+            .await;
+            eventually("told again", || async {
+                let receipt = self
+                    .accounts
+                    .ask(&self.bases[producer], &path_of(1), &token.reveal())
+                    .await;
+                receipt.status() == StatusCode::OK
             })
             .await;
         }

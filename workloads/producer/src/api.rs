@@ -4,15 +4,18 @@ use crate::{
     idempotency::request::{self, Fingerprint, RepeatableRequest},
     ingest::{Ingest, Job, Reply},
     intake::{Intake, Room},
+    kafka::ends::Extents,
     keys::{Key, Keys},
+    ledger::Accounts,
     metrics::ProducerMetrics,
-    openapi,
+    openapi, receipts,
+    reconciliation::{Reconciler, route as reconciliation},
     refusal::Refusal,
     topics::Topics,
     upload::Upload,
 };
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest, HttpResponse, Resource,
     http::{StatusCode, header::ContentType},
     web::{self, Data, Path, Payload, ServiceConfig},
 };
@@ -32,6 +35,12 @@ pub struct Producer {
     pub keys: Option<Arc<Keys>>,
     /// What becomes of an upload that is read.
     pub ingest: Arc<Ingest>,
+    /// What the consumers have noted; nothing where the environment names no sync database.
+    pub accounts: Option<Arc<dyn Accounts>>,
+    /// What Kafka holds.
+    pub extents: Arc<dyn Extents>,
+    /// What has become of everything; where there are accounts.
+    pub reconciler: Option<Arc<Reconciler>>,
     /// Collectors.
     pub metrics: ProducerMetrics,
 }
@@ -46,12 +55,19 @@ pub fn routes(producer: Data<Producer>) -> impl FnOnce(&mut ServiceConfig) {
                     .route(web::post().to(sync))
                     .default_service(web::to(|| async { Err::<HttpResponse, _>(Refusal::Method) })),
             )
+            .service(read_only("/v1/receipts/{topic}/{partition}/{offset}").route(web::get().to(receipts::receipt)))
+            .service(read_only("/v1/reconciliation").route(web::get().to(reconciliation::reconciliation)))
             .route(
                 "/openapi.json",
                 web::get().to(|| async { HttpResponse::Ok().json(openapi::document()) }),
             )
             .default_service(web::to(|| async { Err::<HttpResponse, _>(Refusal::NoSuchRoute) }));
     }
+}
+
+/// A resource that is asked with GET.
+fn read_only(path: &str) -> Resource {
+    web::resource(path).default_service(web::to(|| async { Err::<HttpResponse, _>(Refusal::ReadMethod) }))
 }
 
 /// Takes an upload.
@@ -159,7 +175,7 @@ impl Producer {
     }
 
     /// Whose request it is, where that is asked. Before its body is read: strangers get no room.
-    async fn key(&self, request: &HttpRequest) -> Result<Option<Arc<Key>>, Refusal> {
+    pub(crate) async fn key(&self, request: &HttpRequest) -> Result<Option<Arc<Key>>, Refusal> {
         match &self.keys {
             Some(keys) => Ok(Some(keys.of_request(request.headers()).await?)),
             None => Ok(None),

@@ -1,5 +1,9 @@
 //! Writing to Kafka: every message is acknowledged by all in-sync replicas, or the caller learns within a bound
 //! that nobody knows.
+//!
+//! - [`ends`]: where partitions begin and end
+
+pub mod ends;
 
 use crate::{settings::Settings, topics::Topics};
 use futures::{FutureExt, future::BoxFuture};
@@ -10,6 +14,7 @@ use rdkafka::{
 };
 use runtime::kafka::{Context, Diagnosis};
 use std::{
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -21,6 +26,12 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
 const QUEUE_MESSAGES: &str = "200000";
 /// Longest message, bytes: what a broker takes by default, less the batch's own header.
 const MESSAGE_MAX_BYTES: &str = "1000000";
+/// How messages become batches. Clients in Java have settings of the same names.
+pub const BATCHES: [(&str, &str); 3] = [
+    ("compression.type", "lz4"),
+    ("linger.ms", "5"),
+    ("batch.size", "262144"),
+];
 /// Extra wait for a delivery report after the delivery timeout, which the client checks once a second only.
 const REPORT_GRACE: Duration = Duration::from_secs(2);
 
@@ -98,6 +109,8 @@ pub struct Kafka {
     /// Known after the first successful check, and read again at each: a cluster behind the same address may be
     /// replaced while this process lives.
     cluster: RwLock<Option<Arc<str>>>,
+    /// Of each enabled topic, as of the last check in which it answered.
+    partitions: RwLock<HashMap<String, i32>>,
     delivery_timeout: Duration,
 }
 
@@ -109,18 +122,17 @@ impl Kafka {
             tokens: settings.tokens.clone(),
         };
         let diagnosis = context.diagnosis.clone();
-        let producer = settings
-            .kafka
-            .clone()
+        let mut config = settings.kafka.clone();
+        for (name, value) in BATCHES {
+            config.set(name, value);
+        }
+        let producer = config
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            .set("compression.type", "lz4")
             // A topic that is missing is the operator's to create: a broker would give it its own default of partitions.
             .set("allow.auto.create.topics", "false")
             // The partitioner of the Java clients: other tools then find a user's partition in the same way.
             .set("partitioner", "murmur2_random")
-            .set("linger.ms", "5")
-            .set("batch.size", "262144")
             .set("message.max.bytes", MESSAGE_MAX_BYTES)
             .set("queue.buffering.max.messages", QUEUE_MESSAGES)
             .set("queue.buffering.max.kbytes", settings.queue_kbytes.to_string())
@@ -131,6 +143,7 @@ impl Kafka {
             topics: settings.topics.clone(),
             diagnosis,
             cluster: RwLock::new(None),
+            partitions: RwLock::default(),
             delivery_timeout: settings.delivery_timeout,
         })
     }
@@ -159,7 +172,12 @@ impl Kafka {
             .map_err(|error| format!("Kafka does not answer: {}", self.diagnosis.explain(&error)))?;
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
         match topic.map(|topic| topic.error()) {
-            Some(None) => Ok(()),
+            Some(None) => {
+                let partitions = topic.map_or(0, |topic| topic.partitions().len());
+                let mut known = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
+                known.insert(name.to_owned(), i32::try_from(partitions).unwrap_or(i32::MAX));
+                Ok(())
+            }
             None | Some(Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)) => {
                 Err(format!("topic {name} does not exist"))
             }

@@ -13,11 +13,15 @@
 //! - [`answer`]: a result for each record, and the status that follows; [`refusal`]: the answer to an upload that is
 //!   refused as a whole
 //!
-//! Around them: [`settings`] (the environment), [`database`] (PostgreSQL, for what replicas have to agree on), [`serve`] (start, readiness and graceful shutdown), [`metrics`]
-//! and [`openapi`].
+//! What became of uploads is asked at two other routes: [`receipts`] (of one message) and [`reconciliation`] (of all of
+//! them), by what the consumers note in their [`ledger`].
+//!
+//! Around them: [`settings`] (the environment), [`database`] (PostgreSQL, for what replicas have to agree on), [`serve`]
+//! (start, readiness and graceful shutdown), [`connections`] (slow clients), [`metrics`] and [`openapi`].
 
 pub mod answer;
 pub mod api;
+pub mod connections;
 pub mod database;
 pub mod encoding;
 pub mod idempotency;
@@ -25,9 +29,12 @@ pub mod ingest;
 pub mod intake;
 pub mod kafka;
 pub mod keys;
+pub mod ledger;
 pub mod metrics;
 pub mod openapi;
 pub mod quota;
+pub mod receipts;
+pub mod reconciliation;
 pub mod refusal;
 pub mod serve;
 pub mod settings;

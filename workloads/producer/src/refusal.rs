@@ -1,9 +1,10 @@
-//! Every answer to an upload that is refused as a whole: its status, its code and its words.
+//! Every answer to a request that is refused as a whole: its status, its code and its words.
 
 use crate::{
     database::{self, Away},
     idempotency::request::NotAKey,
     keys::KeyError,
+    ledger::LedgerError,
     quota::QuotaError,
 };
 use actix_web::{
@@ -14,7 +15,7 @@ use contract::{FieldError, Source, http::IDEMPOTENCY_KEY, source::UnknownSource}
 use serde::Serialize;
 use std::num::NonZeroU32;
 
-/// Why an upload was not accepted.
+/// Why a request is not answered as it wishes.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The route names no source.
@@ -102,12 +103,39 @@ pub enum Refusal {
     /// PostgreSQL is needed for this request, and away.
     #[error("this cannot be checked at the moment; nothing was stored, send the upload again a little later")]
     DatabaseAway,
+    /// What the consumers have noted is needed for this request, and cannot be read.
+    #[error("this cannot be told at the moment; ask again a little later")]
+    AccountsAway,
+    /// The consumers keep no accounts yet.
+    #[error("the consumers of this pipeline are of an older release, which keeps no accounts")]
+    NoAccountsYet,
+    /// Kafka is needed for this request, and has not been reached yet.
+    #[error("Kafka has not been reached yet; ask again a little later")]
+    KafkaAway,
+    /// There is nowhere to look.
+    #[error("this producer has no PostgreSQL in which to look what became of messages")]
+    NoAccounts,
+    /// The receipt's topic is none of this producer's.
+    #[error("no such topic here; the receipt tells its topic, and whose it is")]
+    UnknownTopic,
+    /// The receipt's topic has no such partition.
+    #[error("the topic has no such partition")]
+    UnknownPartition,
+    /// The receipt is not the asker's.
+    #[error("no such receipt")]
+    UnknownReceipt,
+    /// The API key may not do this.
+    #[error("this is about all tenants together, and the API key is of one of them")]
+    Forbidden,
     /// No such route.
     #[error("no such route; uploads go to POST /v1/sync/{{source}}, the API is described at /openapi.json")]
     NoSuchRoute,
     /// Another method than POST.
     #[error("uploads are sent with POST")]
     Method,
+    /// Another method than GET.
+    #[error("this is asked with GET")]
+    ReadMethod,
 }
 
 /// Body of every refusal.
@@ -148,8 +176,16 @@ impl Refusal {
             Refusal::QuotaExhausted { .. } => "quota_exhausted",
             Refusal::QuotaTooSmall { .. } => "quota_too_small",
             Refusal::DatabaseAway => "database_unavailable",
+            Refusal::AccountsAway => "accounts_unavailable",
+            Refusal::NoAccountsYet => "consumers_outdated",
+            Refusal::KafkaAway => "kafka_unavailable",
+            Refusal::NoAccounts => "no_accounts",
+            Refusal::UnknownTopic => "unknown_topic",
+            Refusal::UnknownPartition => "unknown_partition",
+            Refusal::UnknownReceipt => "unknown_receipt",
+            Refusal::Forbidden => "forbidden",
             Refusal::NoSuchRoute => "no_such_route",
-            Refusal::Method => "method_not_allowed",
+            Refusal::Method | Refusal::ReadMethod => "method_not_allowed",
         }
     }
 
@@ -157,7 +193,9 @@ impl Refusal {
     fn retry_after(&self) -> Option<u32> {
         match self {
             Refusal::Busy => Some(1),
-            Refusal::DatabaseAway => Some(database::RETRY_AFTER),
+            Refusal::DatabaseAway | Refusal::AccountsAway | Refusal::KafkaAway => Some(database::RETRY_AFTER),
+            // As long as it may take to roll the consumers.
+            Refusal::NoAccountsYet => Some(60),
             Refusal::UnderWay { seconds } | Refusal::QuotaExhausted { seconds } => Some(*seconds),
             _ => None,
         }
@@ -174,7 +212,13 @@ impl Refusal {
 impl ResponseError for Refusal {
     fn status_code(&self) -> StatusCode {
         match self {
-            Refusal::UnknownSource | Refusal::SourceNotEnabled { .. } | Refusal::NoSuchRoute => StatusCode::NOT_FOUND,
+            Refusal::UnknownSource
+            | Refusal::SourceNotEnabled { .. }
+            | Refusal::NoAccounts
+            | Refusal::UnknownTopic
+            | Refusal::UnknownPartition
+            | Refusal::UnknownReceipt
+            | Refusal::NoSuchRoute => StatusCode::NOT_FOUND,
             Refusal::MediaType | Refusal::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge | Refusal::QuotaTooSmall { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
@@ -189,9 +233,14 @@ impl ResponseError for Refusal {
             Refusal::UnderWay { .. } => StatusCode::CONFLICT,
             Refusal::OtherRequest => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::QuotaExhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Busy | Refusal::DatabaseAway => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Busy
+            | Refusal::DatabaseAway
+            | Refusal::AccountsAway
+            | Refusal::NoAccountsYet
+            | Refusal::KafkaAway => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Unauthorized => StatusCode::UNAUTHORIZED,
-            Refusal::Method => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Forbidden => StatusCode::FORBIDDEN,
+            Refusal::Method | Refusal::ReadMethod => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 
@@ -202,6 +251,7 @@ impl ResponseError for Refusal {
         }
         match self {
             Refusal::Method => answer.insert_header((header::ALLOW, "POST")),
+            Refusal::ReadMethod => answer.insert_header((header::ALLOW, "GET")),
             Refusal::Encoding => answer.insert_header((header::ACCEPT_ENCODING, "gzip, zstd")),
             Refusal::Unauthorized => answer.insert_header((header::WWW_AUTHENTICATE, "Bearer")),
             _ => &mut answer,
@@ -250,6 +300,17 @@ impl From<QuotaError> for Refusal {
 impl From<NotAKey> for Refusal {
     fn from(error: NotAKey) -> Refusal {
         Refusal::InvalidIdempotencyKey(error)
+    }
+}
+
+impl From<LedgerError> for Refusal {
+    /// The reason is left out: it may name what is none of a client's business.
+    fn from(error: LedgerError) -> Refusal {
+        tracing::debug!(%error, "refused");
+        match error {
+            LedgerError::Away(_) => Refusal::AccountsAway,
+            LedgerError::OlderRelease => Refusal::NoAccountsYet,
+        }
     }
 }
 

@@ -2,17 +2,25 @@
 
 use crate::{
     api::{self, Producer},
+    connections::{self, Connections},
     database::Database,
     idempotency::{Answers, store::KeptAnswers},
     ingest::Ingest,
     intake::Intake,
     kafka::{CheckError, Kafka},
     keys::Keys,
+    ledger::{Accounts, Ledger},
     metrics::ProducerMetrics,
     quota::Quotas,
+    reconciliation::{Reconciler, gauges::Gauges},
     settings::{ApiKeys, Settings, SettingsError},
 };
-use actix_web::{App, HttpServer, dev::ServerHandle, middleware::from_fn, web::Data};
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+    middleware::from_fn,
+    web::Data,
+};
 use rdkafka::error::KafkaError;
 use runtime::{
     health::Health,
@@ -37,6 +45,12 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 const MOST_WORKERS: usize = 8;
 /// Connections that are kept, by all workers together; further ones wait in the listener's backlog.
 const MAX_CONNECTIONS: usize = 8192;
+
+/// Longest wait for the head of a connection's first request, and for its next request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+/// Longest wait for the end of a connection that is closed.
+const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// From the signal to the end of the process, whatever happens: less than Kubernetes' grace period of 30 seconds.
 const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(25);
@@ -83,7 +97,6 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     let drain_delay = settings.drain_delay;
     let health = Health::new(&[KAFKA]);
     let kafka = Arc::new(Kafka::new(&settings)?);
-    let requests = RequestMetrics::register()?;
     let metrics = ProducerMetrics::register()?;
     let database = settings.database.map(Database::new);
     let keys = match (settings.api_keys, &database) {
@@ -105,6 +118,15 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
     if let Some(kept) = kept.clone() {
         background.spawn(async move { kept.keep_small().await });
     }
+    let ledger = settings.ledger.as_ref().map(Ledger::new);
+    let accounts = ledger.clone().map(|ledger| Arc::new(ledger) as Arc<dyn Accounts>);
+    let reconciler = accounts
+        .clone()
+        .map(|accounts| Arc::new(Reconciler::new(accounts, kafka.clone(), settings.topics.clone())));
+    if let Some(reconciler) = reconciler.clone() {
+        let gauges = Gauges::register()?;
+        background.spawn(async move { gauges.keep_fresh(reconciler).await });
+    }
     let tasks = TaskTracker::new();
     let quotas = database.clone().filter(|_| keys.is_some());
     let producer = Data::new(Producer {
@@ -120,29 +142,16 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             tasks: tasks.clone(),
             runtime: Handle::current(),
         }),
+        accounts,
+        extents: kafka.clone(),
+        reconciler,
         metrics,
     });
 
-    let workers = available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS);
-    let app_health = health.clone();
-    let server = HttpServer::new(move || {
-        let requests = requests.clone();
-        let health = app_health.clone();
-        App::new()
-            .wrap(from_fn(move |request, next| {
-                close_while_draining(health.clone(), request, next)
-            }))
-            .wrap(from_fn(move |request, next| requests.clone().measure(request, next)))
-            .configure(operations(app_health.clone()))
-            .configure(api::routes(producer.clone()))
-    })
-    .disable_signals()
-    .workers(workers)
-    .max_connections(MAX_CONNECTIONS / workers)
-    .shutdown_timeout(HTTP_DRAIN.as_secs())
-    .bind((Ipv4Addr::UNSPECIFIED, port))
-    .map_err(|source| RunError::Http { port, source })?
-    .run();
+    let watched = Connections::default();
+    let connections = watched.clone();
+    background.spawn(async move { connections.keep_moving().await });
+    let server = server(port, producer, &health, watched)?;
     tracing::info!(port, "listening");
 
     let http = server.handle();
@@ -155,13 +164,58 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
             return Ok(());
         }
     };
-    timeout(
-        SHUTDOWN_DEADLINE,
-        shut_down(&health, http, tasks, kafka, database, drain_delay),
-    )
-    .await
-    .map_err(|_| RunError::Deadline)??;
+    let ending = async {
+        shut_down(&health, http, tasks, kafka, drain_delay).await?;
+        if let Some(database) = database {
+            database.close().await;
+        }
+        if let Some(ledger) = ledger {
+            ledger.close().await;
+        }
+        tracing::info!("shut down");
+        Ok::<_, RunError>(())
+    };
+    timeout(SHUTDOWN_DEADLINE, ending)
+        .await
+        .map_err(|_| RunError::Deadline)??;
     outcome
+}
+
+/// The HTTP server over `producer`, listening on `port` and not running yet. Signals do not end it, its handle does.
+/// Whoever runs it keeps `connections` moving.
+pub fn server(
+    port: u16,
+    producer: Data<Producer>,
+    health: &Health,
+    connections: Connections,
+) -> Result<Server, RunError> {
+    let requests = RequestMetrics::register()?;
+    let health = health.clone();
+    let workers = available_parallelism().map_or(1, NonZeroUsize::get).min(MOST_WORKERS);
+    let server = HttpServer::new(move || {
+        let requests = requests.clone();
+        let draining = health.clone();
+        App::new()
+            .wrap(from_fn(move |request, next| {
+                close_while_draining(draining.clone(), request, next)
+            }))
+            .wrap(from_fn(move |request, next| requests.clone().measure(request, next)))
+            .wrap(from_fn(Connections::watch))
+            .configure(operations(health.clone()))
+            .configure(api::routes(producer.clone()))
+    })
+    .disable_signals()
+    .workers(workers)
+    .max_connections(connections::room(MAX_CONNECTIONS) / workers)
+    .on_connect(move |stream, extensions| connections.opened(stream, extensions))
+    .client_request_timeout(HEAD_TIMEOUT)
+    .keep_alive(KEEP_ALIVE)
+    .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+    .shutdown_timeout(HTTP_DRAIN.as_secs())
+    .bind((Ipv4Addr::UNSPECIFIED, port))
+    .map_err(|source| RunError::Http { port, source })?
+    .run();
+    Ok(server)
 }
 
 /// Keeps readiness in step with Kafka. Returns only when the client can never work again.
@@ -187,7 +241,6 @@ async fn shut_down(
     http: ServerHandle,
     tasks: TaskTracker,
     kafka: Arc<Kafka>,
-    database: Option<Database>,
     drain_delay: Duration,
 ) -> Result<(), RunError> {
     health.drain();
@@ -203,9 +256,5 @@ async fn shut_down(
             "not acknowledged at the end; their clients have not been told that they are stored"
         );
     }
-    if let Some(database) = database {
-        database.close().await;
-    }
-    tracing::info!("shut down");
     Ok(())
 }

@@ -5,9 +5,10 @@
 
 use crate::{
     database::{DatabaseSettings, schema},
+    ledger::LedgerSettings,
     topics::{TopicError, Topics},
 };
-use contract::{env, port};
+use contract::{env, message::DEFAULT_TENANT, port};
 use rdkafka::ClientConfig;
 use runtime::{
     env::{Env, EnvError},
@@ -71,6 +72,8 @@ pub struct Settings {
     pub idempotency_window: Duration,
     /// PostgreSQL, where the environment names one.
     pub database: Option<DatabaseSettings>,
+    /// What the consumers write, where the environment names it and connections are left for it.
+    pub ledger: Option<LedgerSettings>,
 }
 
 impl fmt::Debug for Settings {
@@ -83,6 +86,7 @@ impl fmt::Debug for Settings {
             .field("queue_kbytes", &self.queue_kbytes)
             .field("api_keys", &self.api_keys)
             .field("database", &self.database)
+            .field("ledger", &self.ledger)
             .finish_non_exhaustive()
     }
 }
@@ -101,7 +105,7 @@ impl Settings {
         let prefix = env.optional(env::KAFKA_TOPIC_PREFIX).unwrap_or_default();
         Ok(Settings {
             port: env.parsed_or(PORT, port::PRODUCER)?,
-            tenant: env.optional(env::TENANT).unwrap_or_else(|| "default".to_owned()),
+            tenant: env.optional(env::TENANT).unwrap_or_else(|| DEFAULT_TENANT.to_owned()),
             topics: Topics::new(
                 env.required_list(env::ENABLED_TOPICS)?,
                 &prefix,
@@ -117,6 +121,7 @@ impl Settings {
             idempotency_window: within(env, env::IDEMPOTENCY_WINDOW_SECONDS, 86_400, 60..=2_592_000)
                 .map(|seconds| Duration::from_secs(seconds.into()))?,
             database,
+            ledger: ledger(env)?,
         })
     }
 }
@@ -134,15 +139,46 @@ pub fn database(env: &Env) -> Result<Option<DatabaseSettings>, SettingsError> {
     if env.optional(env::POSTGRES_HOST).is_none() {
         return Ok(None);
     }
-    // What separates two pipelines on one server.
-    let records = env
-        .optional(env::POSTGRES_SCHEMA)
-        .unwrap_or_else(|| "public".to_owned());
+    let mut server = Server::from_env(env)?;
+    server.max_connections -= connections_of_ledger(env, &server);
     Ok(Some(DatabaseSettings {
-        server: Server::from_env(env)?,
+        server,
         database: env.required(env::POSTGRES_DATABASE)?,
-        schema: schema::name(&records),
+        schema: schema::name(&records_schema(env)),
     }))
+}
+
+/// Where the consumers write; nowhere where the environment does not say so, or where the only connection is needed for
+/// uploads.
+fn ledger(env: &Env) -> Result<Option<LedgerSettings>, EnvError> {
+    let (Some(_), Some(database)) = (
+        env.optional(env::POSTGRES_HOST),
+        env.optional(env::POSTGRES_SYNC_DATABASE),
+    ) else {
+        return Ok(None);
+    };
+    let mut server = Server::from_env(env)?;
+    server.max_connections = connections_of_ledger(env, &server);
+    Ok((server.max_connections > 0).then(|| LedgerSettings {
+        server,
+        database,
+        schema: records_schema(env),
+    }))
+}
+
+/// What separates two pipelines on one server.
+fn records_schema(env: &Env) -> String {
+    let schema = env.optional(env::POSTGRES_SCHEMA);
+    schema.unwrap_or_else(|| "public".to_owned())
+}
+
+/// How many of the pod's connections to PostgreSQL are for the ledger: few, and never the last one.
+fn connections_of_ledger(env: &Env, server: &Server) -> u32 {
+    match (env.optional(env::POSTGRES_SYNC_DATABASE), server.max_connections) {
+        (None, _) | (_, ..=1) => 0,
+        (_, 2..=5) => 1,
+        (_, 6..) => 2,
+    }
 }
 
 fn milliseconds(env: &Env, name: &str, default: u32, allowed: RangeInclusive<u32>) -> Result<Duration, EnvError> {
@@ -228,5 +264,30 @@ mod tests {
             ("api_insights_db", "producer_blue")
         );
         assert!(!format!("{settings:?}").contains("hidden"), "{settings:?}");
+        assert!(settings.ledger.is_none());
+    }
+
+    #[test]
+    fn both_pools_together_hold_no_more_connections_than_the_pod_may() {
+        for (most, ledger) in [(1, 0), (2, 1), (5, 1), (6, 2), (8, 2)] {
+            let settings = settings(&[
+                (env::POSTGRES_HOST, "postgres"),
+                (env::POSTGRES_USERNAME, "user"),
+                (env::POSTGRES_PASSWORD, "hidden"),
+                (env::POSTGRES_DATABASE, "api_insights_db"),
+                (env::POSTGRES_SYNC_DATABASE, "sync_db"),
+                (env::POSTGRES_SCHEMA, "blue"),
+                (env::POSTGRES_MAX_POOL_SIZE, &most.to_string()),
+            ])
+            .unwrap();
+            let database = settings.database.as_ref().unwrap().server.max_connections;
+            assert_eq!(database, most - ledger);
+            let found = settings.ledger.as_ref();
+            assert_eq!(found.map_or(0, |ledger| ledger.server.max_connections), ledger);
+            if let Some(ledger) = found {
+                assert_eq!((ledger.database.as_str(), ledger.schema.as_str()), ("sync_db", "blue"));
+            }
+            assert!(!format!("{settings:?}").contains("hidden"), "{settings:?}");
+        }
     }
 }

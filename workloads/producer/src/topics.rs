@@ -48,6 +48,17 @@ impl Topics {
         self.by_source.get(&source).map(String::as_str)
     }
 
+    /// The source whose records travel on `topic`, where it is enabled.
+    pub fn source(&self, topic: &str) -> Option<Source> {
+        let mut enabled = self.by_source.iter();
+        enabled.find(|(_, name)| *name == topic).map(|(source, _)| *source)
+    }
+
+    /// All enabled sources with their topics.
+    pub fn all(&self) -> impl Iterator<Item = (Source, &str)> {
+        self.by_source.iter().map(|(source, topic)| (*source, topic.as_str()))
+    }
+
     /// All enabled topics.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_source.values().map(String::as_str)
@@ -68,6 +79,8 @@ mod tests {
         let topics = Topics::new(vec!["blue.sms_batched".to_owned()], "blue.", None).unwrap();
         assert_eq!(topics.of(Source::Sms), Some("blue.sms_batched"));
         assert_eq!(topics.of(Source::Events), None);
+        assert_eq!(topics.source("blue.sms_batched"), Some(Source::Sms));
+        assert_eq!(topics.source("sms_batched"), None);
         assert_eq!(topics.names().collect::<Vec<_>>(), ["blue.sms_batched"]);
         assert!(Topics::new(vec!["sms_batched".to_owned()], "blue.", None).is_err());
     }

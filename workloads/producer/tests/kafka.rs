@@ -4,7 +4,10 @@
 use contract::env;
 use producer::{
     Settings,
-    kafka::{CheckError, Kafka, MessageLog, Outcome, WriteError},
+    kafka::{
+        CheckError, Kafka, MessageLog, Outcome, WriteError,
+        ends::{Extent, Extents},
+    },
 };
 use rdkafka::{
     mocking::MockCluster,
@@ -88,6 +91,30 @@ async fn nothing_is_queued_before_kafka_was_reached() {
         "{:?}",
         started.elapsed()
     );
+}
+
+#[tokio::test]
+async fn extents_are_told_as_far_as_brokers_tell_them() {
+    let cluster = cluster();
+    let kafka = Kafka::new(&settings(&cluster.bootstrap_servers())).unwrap();
+    assert_eq!((kafka.partitions(TOPIC), Extents::cluster(&kafka)), (None, None));
+    cluster.create_topic(TOPIC, 3, 1).unwrap();
+    assert_eq!(kafka.check(), Ok(()));
+    assert_eq!(kafka.partitions(TOPIC), Some(3));
+    let position = write(&kafka, b"a").await.unwrap();
+    assert_eq!(Extents::cluster(&kafka), Some(position.cluster));
+
+    let wanted: Vec<(String, i32)> = (0..3).map(|number| (TOPIC.to_owned(), number)).collect();
+    let told = kafka.extents(wanted.clone()).await;
+    for partition in &wanted {
+        let end = i64::from(partition.1 == position.partition);
+        assert_eq!(told.get(partition), Some(&Extent { start: 0, end }), "{partition:?}");
+    }
+
+    cluster.broker_down(1).unwrap();
+    let started = Instant::now();
+    assert_eq!(kafka.extents(wanted).await, Default::default());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 }
 
 #[tokio::test]

@@ -27,9 +27,9 @@ pub fn document() -> &'static utoipa::openapi::OpenApi {
 #[openapi(
     info(
         title = "SyncPipeline producer",
-        description = "Takes uploads of mobile data into Kafka."
+        description = "Takes uploads of mobile data into Kafka, and tells what became of them."
     ),
-    paths(crate::api::sync),
+    paths(crate::api::sync, crate::receipts::receipt, crate::reconciliation::route::reconciliation),
     modifiers(&ApiKey),
     // What the path does not lead to by itself: the schema of its parameter, and the alternatives of a record.
     components(schemas(SourceName, SmsRecord, EventRecord, AppOrDeviceRecord, ContactRecord, CallRecord))

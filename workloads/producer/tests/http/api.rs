@@ -15,14 +15,20 @@ use producer::{
     idempotency::Answers,
     ingest::Ingest,
     intake::Intake,
-    kafka::{MessageLog, Outcome, Position, WriteError},
+    kafka::{
+        MessageLog, Outcome, Position, WriteError,
+        ends::{Extent, Extents, TopicPartition},
+    },
     keys::Keys,
+    ledger::Accounts,
     metrics::ProducerMetrics,
     quota::{Quotas, store::QuotaStore},
+    reconciliation::Reconciler,
     topics::Topics,
 };
 use serde_json::{Value, json};
 use std::{
+    collections::HashMap,
     io::Write,
     sync::{Arc, Mutex},
 };
@@ -56,12 +62,40 @@ impl MessageLog for Scripted {
     }
 }
 
+/// A Kafka of one cluster, or of none yet, with 4 partitions a topic.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) cluster: Option<&'static str>,
+    /// What is told when it is asked.
+    pub(crate) extents: HashMap<TopicPartition, Extent>,
+}
+
+impl Extents for Held {
+    fn cluster(&self) -> Option<Arc<str>> {
+        self.cluster.map(Arc::from)
+    }
+
+    fn partitions(&self, _: &str) -> Option<i32> {
+        self.cluster.map(|_| 4)
+    }
+
+    fn extents(&self, partitions: Vec<TopicPartition>) -> BoxFuture<'_, HashMap<TopicPartition, Extent>> {
+        let told = partitions
+            .into_iter()
+            .filter_map(|one| self.extents.get(&one).map(|extent| (one.clone(), *extent)))
+            .collect();
+        async move { told }.boxed()
+    }
+}
+
 pub(crate) struct Api {
     pub(crate) log: Arc<Scripted>,
     pub(crate) intake: Intake,
     pub(crate) keys: Option<Arc<Keys>>,
     pub(crate) counts: Option<Arc<dyn QuotaStore>>,
     pub(crate) answers: Option<Arc<dyn Answers>>,
+    pub(crate) accounts: Option<Arc<dyn Accounts>>,
+    pub(crate) held: Arc<Held>,
 }
 
 impl Api {
@@ -80,13 +114,23 @@ impl Api {
             keys: None,
             counts: None,
             answers: None,
+            accounts: None,
+            held: Arc::new(Held {
+                cluster: Some("cluster-1"),
+                ..Held::default()
+            }),
         }
     }
 
     pub(crate) async fn call(&self, request: test::TestRequest) -> Answer {
         let enabled = ["sms_batched", "events_log"].map(str::to_owned).to_vec();
+        let topics = Topics::new(enabled, "", Some("India".to_owned())).unwrap();
+        let reconciler = self
+            .accounts
+            .clone()
+            .map(|accounts| Arc::new(Reconciler::new(accounts, self.held.clone(), topics.clone())));
         let producer = Data::new(Producer {
-            topics: Topics::new(enabled, "", Some("India".to_owned())).unwrap(),
+            topics,
             tenant: "default".to_owned(),
             intake: self.intake.clone(),
             keys: self.keys.clone(),
@@ -98,6 +142,9 @@ impl Api {
                 tasks: TaskTracker::new(),
                 runtime: Handle::current(),
             }),
+            accounts: self.accounts.clone(),
+            extents: self.held.clone(),
+            reconciler,
             metrics: ProducerMetrics::register().unwrap(),
         });
         let app = test::init_service(App::new().configure(routes(producer))).await;
@@ -108,13 +155,22 @@ impl Api {
             .map(|value| value.to_str().unwrap().to_owned());
         let status = answer.status();
         let replayed = answer.headers().contains_key(IDEMPOTENT_REPLAY);
+        let kind = answer.headers().get(header::CONTENT_TYPE).unwrap();
+        let kind = kind.to_str().unwrap().to_owned();
         let body = answer.into_body().try_into_bytes().unwrap();
         Answer {
             status,
             retry_after,
             replayed,
-            body: serde_json::from_slice(&body).unwrap(),
+            body: match kind.as_str() {
+                "text/html; charset=utf-8" => std::str::from_utf8(&body).unwrap().into(),
+                _ => serde_json::from_slice(&body).unwrap(),
+            },
         }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.call(test::TestRequest::get().uri(path)).await
     }
 
     pub(crate) async fn post(&self, source: &str, body: impl Into<String>) -> Answer {
@@ -130,6 +186,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) retry_after: Option<String>,
     pub(crate) replayed: bool,
+    /// JSON, or the text of a page.
     pub(crate) body: Value,
 }
 

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// Has one key, or is away.
-struct OneKey(Mutex<Option<Key>>);
+pub(crate) struct OneKey(pub(crate) Mutex<Option<Key>>);
 
 impl KeyStore for OneKey {
     fn find(&self, ids: Vec<String>) -> BoxFuture<'_, Result<Vec<Key>, Away>> {
@@ -34,7 +34,7 @@ impl KeyStore for OneKey {
     }
 }
 
-fn key_of(token: &Token) -> Key {
+pub(crate) fn key_of(token: &Token) -> Key {
     Key {
         id: token.id().to_owned(),
         hash: token.hash(),

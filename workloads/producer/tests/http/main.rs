@@ -5,6 +5,8 @@ mod api;
 mod bodies;
 mod hostile;
 mod keys;
+mod receipts;
+mod reconciliation;
 mod records;
 mod repeats;
 mod routes;

@@ -32,6 +32,18 @@ async fn an_unknown_source_is_404_and_one_left_out_names_the_region() {
 }
 
 #[actix_web::test]
+async fn what_is_only_read_is_asked_with_get() {
+    let api = Api::new();
+    for path in ["/v1/receipts/sms_batched/0/0", "/v1/reconciliation"] {
+        let answer = api.call(test::TestRequest::post().uri(path)).await;
+        assert_eq!(
+            (answer.status, answer.code()),
+            (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
+        );
+    }
+}
+
+#[actix_web::test]
 async fn the_description_is_served() {
     let api = Api::new();
     let answer = api.call(test::TestRequest::get().uri("/openapi.json")).await;
