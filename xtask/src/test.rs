@@ -30,6 +30,12 @@ pub(crate) struct Test {
     /// Leave the cluster and the data services running at the end
     #[arg(long)]
     keep: bool,
+    /// Rounds of faults in the data path, where the group `chaos` is named
+    #[arg(long, default_value_t = 100)]
+    rounds: u64,
+    /// Decides what happens in these rounds
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 /// A set of tests that need the same things.
@@ -41,7 +47,7 @@ pub(crate) enum Group {
     Cluster,
     /// The operator and whole pipelines
     E2e,
-    /// Pipelines whose parts are killed
+    /// Pipelines whose parts are killed; where it is named, rounds of faults in the data path, too
     Chaos,
     /// The Helm chart
     Chart,
@@ -102,8 +108,24 @@ fn run_groups(test: &Test, groups: &BTreeSet<Group>, totals: &mut Totals) -> Res
     if on_environment.is_empty() {
         return Ok(());
     }
-    environment::with(&test.options, test.keep, &progress, |environment| {
-        for module in on_environment.iter().filter_map(|group| group.module()) {
+    run_on_environment(test, &on_environment, &targets, totals, &progress)?;
+    // Without a name all groups are run, and the short form of the rounds is among the parts.
+    if test.groups.contains(&Group::Chaos) {
+        let (rounds, seed) = (test.rounds.to_string(), test.seed.to_string());
+        cargo_test(&targets.rounds(), &["--rounds", &rounds, "--seed", &seed], None, totals)?;
+    }
+    Ok(())
+}
+
+fn run_on_environment(
+    test: &Test,
+    groups: &[Group],
+    targets: &Targets,
+    totals: &mut Totals,
+    progress: &Progress,
+) -> Result<()> {
+    environment::with(&test.options, test.keep, progress, |environment| {
+        for module in groups.iter().filter_map(|group| group.module()) {
             let before = totals.run();
             cargo_test(
                 &targets.on_environment(),

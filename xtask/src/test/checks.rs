@@ -58,7 +58,16 @@ fn lints(_: &Progress) -> Result<()> {
     // Tests that need more than a machine with Rust are no part of all targets.
     for targets in [
         &["--all-targets"][..],
-        &["--test", "it", "--test", "kafka_security", "--test", "kafka_states"],
+        &[
+            "--test",
+            "it",
+            "--test",
+            "kafka_security",
+            "--test",
+            "kafka_states",
+            "--test",
+            "rounds",
+        ],
     ] {
         let mut clippy = workspace::cargo();
         clippy

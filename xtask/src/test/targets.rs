@@ -8,6 +8,9 @@ use crate::{foreground, workspace};
 /// Integration tests that are given a cluster with the operator in it, and data services.
 const ON_ENVIRONMENT: &str = "it";
 
+/// Rounds of faults in the data path: ten, or as many as it is told.
+const ROUNDS: &str = "rounds";
+
 /// The integration tests of the workspace. What needs more than the checkout says `test = false` in its manifest, so
 /// that a plain `cargo test` leaves it out.
 #[derive(Debug)]
@@ -47,6 +50,11 @@ impl Targets {
             .iter()
             .filter(|target| !target.test && target.name != ON_ENVIRONMENT);
         own.flat_map(|target| arguments(&target.name)).collect()
+    }
+
+    /// Arguments of cargo test for the rounds of faults alone.
+    pub(crate) fn rounds(&self) -> [String; 2] {
+        arguments(ROUNDS)
     }
 
     /// Arguments of cargo test for what is given an environment.
