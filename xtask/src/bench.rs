@@ -8,6 +8,7 @@ mod scale_sim;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
+use crate::binaries::Binaries;
 use crate::environment::Options;
 
 /// Measures, and shows the figures beside the most that they may be; the last line is JSON
@@ -29,10 +30,18 @@ pub(crate) struct Bench {
 /// What can be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Name {
+    /// How fast the consumer reads and decodes, against Kafka's own ConsumerPerformance
+    Consume,
+    /// How fast the producer takes uploads, against Kafka's own ProducerPerformance, and how long it takes for one
+    Ingest,
+    /// How much memory producer and consumer have under full load while what they write to is away
+    Memory,
     /// The operator with 500 pipelines: build-up, memory, writes at rest, and the way of one change
     Operator,
     /// How long a reading of 10,000 partitions takes
     Offsets,
+    /// How much what cannot be stored slows down what can
+    Poison,
     /// How fast lag is answered, on a real cluster and a real Kafka
     Scale,
     /// The scaling policy in simulation: against KEDA over 10,000 loads, and with everything that can be wrong
@@ -43,10 +52,14 @@ enum Name {
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench.name {
+        Name::Consume => own_services::run(bench, "bench_consume", Binaries::build_fast_data_path),
+        Name::Ingest => own_services::run(bench, "bench_ingest", Binaries::build_fast_data_path),
+        Name::Memory => own_services::run(bench, "bench_memory", Binaries::build_fast_data_path),
         Name::Operator => operator::run(bench),
-        Name::Offsets => own_services::run(bench, "bench_offsets"),
+        Name::Offsets => own_services::run(bench, "bench_offsets", Binaries::build),
         Name::Scale => scale::run(bench),
         Name::ScaleSim => scale_sim::run(bench),
-        Name::Sink => own_services::run(bench, "bench_sink"),
+        Name::Poison => own_services::run(bench, "bench_poison", Binaries::build_fast_data_path),
+        Name::Sink => own_services::run(bench, "bench_sink", Binaries::build_fast_data_path),
     }
 }

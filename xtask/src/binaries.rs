@@ -12,6 +12,37 @@ use serde::Deserialize;
 
 use crate::workspace;
 
+/// What each record passes on its way from a request to a row.
+const DATA_PATH: &[&str] = &[
+    "actix-http",
+    "actix-router",
+    "actix-server",
+    "actix-service",
+    "actix-web",
+    "bytes",
+    "chrono",
+    "consumer",
+    "contract",
+    "digest",
+    "futures-util",
+    "http",
+    "httparse",
+    "itoa",
+    "memchr",
+    "mio",
+    "producer",
+    "prometheus",
+    "rdkafka",
+    "runtime",
+    "serde_core",
+    "serde_json",
+    "sha1",
+    "tokio",
+    "tokio-util",
+    "uuid",
+    "zmij",
+];
+
 /// Paths of the binaries that were built, by name.
 #[derive(Debug)]
 pub(crate) struct Binaries(BTreeMap<String, PathBuf>);
@@ -20,6 +51,17 @@ impl Binaries {
     /// Builds all binaries of the workspace, as far as they are not up to date.
     pub(crate) fn build(step: &Step) -> Result<Self> {
         Self::cargo_build(step, &["--bins"])
+    }
+
+    /// Builds all binaries, and what is measured in the data path as fast as it can be.
+    pub(crate) fn build_fast_data_path(step: &Step) -> Result<Self> {
+        let settings: Vec<String> = DATA_PATH
+            .iter()
+            .map(|name| format!("profile.dev.package.{name}.opt-level=3"))
+            .collect();
+        let settings = settings.iter().flat_map(|setting| ["--config", setting]);
+        let what: Vec<&str> = std::iter::once("--bins").chain(settings).collect();
+        Self::cargo_build(step, &what)
     }
 
     /// Builds one binary with an operator as fast as it can be: for what computes for long and starts nothing.

@@ -3,15 +3,15 @@
 use std::process::Command;
 
 use anyhow::{Context, Result};
-use host::progress::Progress;
+use host::progress::{Progress, Step};
 
 use super::Bench;
 use crate::binaries::Binaries;
 use crate::toolchain::{self, Needs};
 use crate::{foreground, parallel};
 
-/// Runs the benchmark that this binary is.
-pub(super) fn run(bench: &Bench, binary: &str) -> Result<()> {
+/// Runs the benchmark that this binary is, once `build` has built it.
+pub(super) fn run(bench: &Bench, binary: &str, build: fn(&Step) -> Result<Binaries>) -> Result<()> {
     toolchain::ensure(Needs {
         services: true,
         ..Needs::default()
@@ -20,7 +20,7 @@ pub(super) fn run(bench: &Bench, binary: &str) -> Result<()> {
     let mut binaries = None;
     parallel::all(vec![
         Box::new(|| {
-            binaries = Some(progress.run("cargo build", Binaries::build)?);
+            binaries = Some(progress.run("cargo build", build)?);
             Ok(())
         }),
         Box::new(|| services::prepare(&progress)),

@@ -1,9 +1,11 @@
 //! The MongoDB protocol.
 
-use super::{Extent, median, records};
+use super::{Extent, records};
 use anyhow::{Result, ensure};
+use benches::figures::median;
 use consumer::{
-    batch::Row,
+    batch::{Batch, Row},
+    collected::Collected,
     config::{MongodbConfig, MongodbServer},
     sink::mongodb::{Mongodb, document},
 };
@@ -58,7 +60,8 @@ pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Exte
         .credential(credential)
         .build();
     let database = Client::with_options(options)?.database(DATABASE);
-    let batches = records::batches(&records::topic(0), extent.documents)?;
+    let collected = records::collected(&records::topic(0), extent.documents)?;
+    let batches: Vec<Batch> = collected.iter().flat_map(Collected::batches).collect();
     let batches: Vec<Vec<&Row>> = batches
         .iter()
         .map(|batch| batch.messages.iter().flat_map(|message| &message.rows).collect())
@@ -81,7 +84,7 @@ pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Exte
 }
 
 /// Seconds that the consumer's writer takes for all batches.
-async fn write(mongodb: &Mongodb, batches: &[Vec<&Row>]) -> Result<f64> {
+async fn write(mongodb: &Mongodb, batches: &[Vec<&Row<'_>>]) -> Result<f64> {
     let began = Instant::now();
     for rows in batches {
         let refused = mongodb.write(Source::Sms, rows).await?;
@@ -91,7 +94,7 @@ async fn write(mongodb: &Mongodb, batches: &[Vec<&Row>]) -> Result<f64> {
 }
 
 /// Seconds of one unordered insertion a batch, of documents that are there already.
-async fn insert(database: &Database, batches: &[Vec<&Row>]) -> Result<f64> {
+async fn insert(database: &Database, batches: &[Vec<&Row<'_>>]) -> Result<f64> {
     let batches: Vec<Vec<Document>> = batches
         .iter()
         .map(|rows| rows.iter().map(|row| document::of(row)).collect())

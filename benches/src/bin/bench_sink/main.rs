@@ -61,9 +61,3 @@ async fn measure(running: &Running, progress: &Progress, extent: Extent) -> Resu
     figures.compare_rates("documents into MongoDB, /s", ours, theirs, 0.7, 0.9);
     Ok(figures)
 }
-
-/// The middle one: these machines are noisy.
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied().unwrap_or(f64::NAN)
-}

@@ -3,14 +3,14 @@
 use anyhow::Result;
 use chrono::{DateTime, Utc};
 use consumer::{
-    batch::{Delivery, Message},
-    decode::decode,
-    ledger::Moves,
+    batch::Delivery,
+    collected::Collected,
+    config::BatchLimits,
     topic::{Partition, Topic},
 };
 use contract::{Envelope, Source, message::ENVELOPE_VERSION};
 use serde_json::{Value, json};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use uuid::Uuid;
 
 /// Partitions of the topic, as many as the default has.
@@ -20,14 +20,11 @@ const UPLOAD: usize = 100;
 const UPLOADS: usize = 50;
 /// Records of a batch.
 pub(crate) const BATCH: usize = UPLOAD * UPLOADS;
-
-/// A batch of one partition.
-pub(crate) struct Batch {
-    /// Its messages, checked.
-    pub(crate) messages: Vec<Message>,
-    /// Where it moves the ledger.
-    pub(crate) moves: Moves,
-}
+const LIMITS: BatchLimits = BatchLimits {
+    records: BATCH,
+    bytes: usize::MAX,
+    linger: Duration::from_secs(1),
+};
 
 /// The topic of one round, as if it had been made for it.
 pub(crate) fn topic(round: usize) -> Arc<Topic> {
@@ -46,30 +43,28 @@ pub(crate) fn partitions(topic: &Arc<Topic>) -> impl Iterator<Item = Partition> 
     })
 }
 
-/// As many batches, over all partitions in turn.
-pub(crate) fn batches(topic: &Arc<Topic>, count: usize) -> Result<Vec<Batch>> {
+/// What as many batches are made of, each of one partition, over all partitions in turn.
+pub(crate) fn collected(topic: &Arc<Topic>, count: usize) -> Result<Vec<Collected>> {
     let now = Utc::now();
     let partitions: Vec<Partition> = partitions(topic).collect();
     (0..count)
         .map(|number| {
             let partition = &partitions[number % partitions.len()];
             let first = (number / partitions.len() * UPLOADS) as i64;
-            let mut moves = Moves::default();
-            let messages = (0..UPLOADS)
-                .map(|upload| {
-                    let offset = first + upload as i64;
-                    moves.advance(partition, first, offset)?;
-                    Ok(decode(Delivery {
-                        partition: partition.clone(),
-                        offset,
-                        timestamp: Some(now),
-                        key: None,
-                        value: Some(envelope(number * UPLOADS + upload, now).encode(Source::Sms)),
-                        headers: Vec::new(),
-                    }))
-                })
-                .collect::<Result<_>>()?;
-            Ok(Batch { messages, moves })
+            let mut collected = Collected::new(LIMITS, UPLOAD as f64, 0);
+            for upload in 0..UPLOADS {
+                let delivery = Delivery {
+                    partition: partition.clone(),
+                    offset: first + upload as i64,
+                    timestamp: Some(now),
+                    key: None,
+                    value: Some(envelope(number * UPLOADS + upload, now).encode(Source::Sms)),
+                    headers: Vec::new(),
+                    expired: 0,
+                };
+                collected.push(delivery, first)?;
+            }
+            Ok(collected)
         })
         .collect()
 }

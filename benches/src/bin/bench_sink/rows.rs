@@ -1,8 +1,11 @@
 //! PostgreSQL.
 
-use super::{Extent, median, records};
+use super::{Extent, records};
 use anyhow::{Context, Result, bail, ensure};
+use benches::figures::median;
 use consumer::{
+    account::{Account, messages},
+    collected::Collected,
     config::PostgresConfig,
     sink::postgres::{
         Postgres,
@@ -19,6 +22,7 @@ use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions, postg
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
+    sync::Arc,
     time::Instant,
 };
 
@@ -40,6 +44,7 @@ pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Exte
         },
         database: DATABASE.to_owned(),
         schema: SCHEMA.to_owned(),
+        retention_months: None,
     };
     schema::migrate(&config).await?;
     let postgres = Postgres::new(&config, BTreeSet::from([Source::Sms]));
@@ -75,10 +80,12 @@ async fn write(postgres: &Postgres, round: usize, batches: usize) -> Result<f64>
     let key = LedgerKey {
         cluster: "bench".into(),
         group: "sink".to_owned(),
+        mongodb: Arc::default(),
     };
     let starts = records::partitions(&topic).map(|partition| (partition, 0)).collect();
     postgres.create_ledger(&key, &starts).await?;
-    let batches = records::batches(&topic, batches)?;
+    let collected = records::collected(&topic, batches)?;
+    let batches: Vec<_> = collected.iter().flat_map(Collected::batches).collect();
     let began = Instant::now();
     for batch in &batches {
         let rows: RowsBySource<'_> = BTreeMap::from([(
@@ -86,7 +93,11 @@ async fn write(postgres: &Postgres, round: usize, batches: usize) -> Result<f64>
             batch.messages.iter().flat_map(|message| &message.rows).collect(),
         )]);
         match postgres.write(&key, &batch.moves, &rows).await? {
-            Outcome::Written(write) => write.commit().await?,
+            Outcome::Written(mut write) => {
+                let account = Account::of(batch, &messages(batch), &write.stored, &[], &[]);
+                write.account(&key, &account, &[]).await?;
+                write.commit().await?;
+            }
             Outcome::Fenced => bail!("a batch was fenced"),
         }
     }
