@@ -56,7 +56,7 @@ fn describe(error: EnvelopeError) -> String {
             error.line(),
             error.column()
         ),
-        EnvelopeError::Version(_) | EnvelopeError::Records => error.to_string(),
+        EnvelopeError::Version(_) | EnvelopeError::Identifier(_) | EnvelopeError::Records => error.to_string(),
     }
 }
 
@@ -136,7 +136,7 @@ fn records<'a>(delivery: &'a Delivery, value: &'a [u8]) -> Result<Content<'a>, S
                 offset: delivery.offset,
                 index: Some(index),
                 class: RejectClass::Validation,
-                error: error.to_string(),
+                error: error.told(source),
             }),
             // Found no sooner, because until now it was only looked at for its end.
             Err(ReadingError::Json(error)) => {

@@ -35,7 +35,12 @@ impl<'a> ClientId<'a> {
 
 /// Where records come from: the part of their identities that all records of one upload share.
 #[derive(Debug, Clone)]
-pub struct Origin(Sha1);
+pub struct Origin {
+    /// Before the client's `id` of a record.
+    given: Sha1,
+    /// Before a record's canonical JSON.
+    content: Sha1,
+}
 
 impl Origin {
     /// The records of one source and one user's device.
@@ -45,17 +50,18 @@ impl Origin {
         for part in [tenant, source.name(), user, device] {
             add(&mut hash, part);
         }
-        Origin(hash)
+        let mut content = hash.clone();
+        add(&mut hash, "id");
+        add(&mut content, "content");
+        Origin { given: hash, content }
     }
 
     /// UUIDv5 over tenant, source, user, device and what the client calls the record.
     pub fn record_id(&self, id: &ClientId<'_>) -> RecordId {
-        let mut hash = self.0.clone();
-        let (kind, id) = match id {
-            ClientId::Given(id) => ("id", id.as_ref()),
-            ClientId::Content(content) => ("content", content.as_str()),
+        let (mut hash, id) = match id {
+            ClientId::Given(id) => (self.given.clone(), id.as_ref()),
+            ClientId::Content(content) => (self.content.clone(), content.as_str()),
         };
-        add(&mut hash, kind);
         add(&mut hash, id);
         let hash: [u8; 20] = hash.finalize().into();
         let mut bytes = [0; 16];

@@ -7,7 +7,7 @@
 //! - [`message`]: the envelope on the topics, and the HTTP request and answer in front of them
 //! - [`raw_envelope`]: the same envelope with its records as text
 //! - [`record`]: what a record of each source must look like; [`reading`]: records as text, checked without a copy;
-//!   [`scanned`]: envelopes of such records, in one pass
+//!   [`scanned`] and [`scanned_upload`]: envelopes and uploads of such records, in one pass
 //! - [`identity`]: record ids, delivery ids and receipts
 //! - [`header`]: Kafka headers of dead letters
 //! - [`http`]: HTTP headers and the form of API keys
@@ -27,12 +27,14 @@ pub mod record;
 mod rfc3339;
 mod scan;
 pub mod scanned;
+pub mod scanned_upload;
 pub mod source;
 
 pub use identity::{DeliveryId, Receipt, RecordId};
 pub use message::{Envelope, RecordResult, SyncRequest, SyncResponse};
-pub use raw_envelope::RawEnvelope;
+pub use raw_envelope::{Heading, RawEnvelope};
 pub use reading::Reading;
 pub use record::{FieldError, Record};
 pub use scanned::ScannedEnvelope;
+pub use scanned_upload::ScannedUpload;
 pub use source::Source;

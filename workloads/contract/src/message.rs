@@ -63,9 +63,28 @@ pub enum EnvelopeError {
     /// Written by a newer release.
     #[error("envelope version {0} is not known here; this release reads version {ENVELOPE_VERSION}")]
     Version(u32),
+    /// A tenant, user or device that no upload has.
+    #[error("not an envelope: {0} must be a string of 1 to {MAX_IDENTIFIER} bytes without U+0000")]
+    Identifier(&'static str),
     /// Neither or both of `records` and `record`.
     #[error("an envelope holds either `records` or `record`")]
     Records,
+}
+
+/// Whether this may be a tenant, a user or a device: both stores take it, and PostgreSQL's index does.
+pub(crate) fn is_identifier(text: &str) -> bool {
+    (1..=MAX_IDENTIFIER).contains(&text.len()) && !text.contains('\0')
+}
+
+/// Checks who sent an envelope's records.
+pub(crate) fn check_sender(tenant: &str, user: &str, device: &str) -> Result<(), EnvelopeError> {
+    match [("tenant", tenant), ("user", user), ("device", device)]
+        .iter()
+        .find(|(_, text)| !is_identifier(text))
+    {
+        Some((field, _)) => Err(EnvelopeError::Identifier(field)),
+        None => Ok(()),
+    }
 }
 
 impl Envelope {
@@ -104,6 +123,7 @@ impl Envelope {
         if wire.v != ENVELOPE_VERSION {
             return Err(EnvelopeError::Version(wire.v));
         }
+        check_sender(&wire.tenant, &wire.user, &wire.device)?;
         let records = match (wire.records, wire.record) {
             (Some(records), None) => records,
             (None, Some(record)) => vec![record],
@@ -228,6 +248,22 @@ mod tests {
         );
         let upload = String::from_utf8(envelope(vec![json!({"id": 1})]).encode(Source::Sms)).unwrap();
         assert!(upload.contains(r#""records":[{"id":1}]"#), "{upload}");
+    }
+
+    #[test]
+    fn a_sender_that_no_upload_has_is_refused_by_its_field() {
+        let refused = |change: fn(&mut Envelope)| {
+            let mut changed = envelope(vec![]);
+            change(&mut changed);
+            Envelope::decode(&changed.encode(Source::Sms)).unwrap_err().to_string()
+        };
+        let words = |field: &str| format!("not an envelope: {field} must be a string of 1 to 256 bytes without U+0000");
+        assert_eq!(refused(|envelope| envelope.tenant.clear()), words("tenant"));
+        assert_eq!(refused(|envelope| envelope.user.push('\0')), words("user"));
+        assert_eq!(
+            refused(|envelope| envelope.device = "d".repeat(MAX_IDENTIFIER + 1)),
+            words("device")
+        );
     }
 
     #[test]

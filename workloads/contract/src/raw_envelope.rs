@@ -1,8 +1,9 @@
-//! The envelope with its records as text, for those who pass them on: see [`Envelope`](crate::Envelope) for the form.
+//! The envelope with its records as text, for those who write it and those who pass them on: see
+//! [`Envelope`](crate::Envelope) for the form.
 
 use crate::{
     Source,
-    message::{ENVELOPE_VERSION, EnvelopeError},
+    message::{ENVELOPE_VERSION, EnvelopeError, check_sender},
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -48,6 +49,21 @@ struct Incoming<'a> {
     record: Option<&'a RawValue>,
 }
 
+/// What an envelope says beside its records, to be written before them.
+#[derive(Debug, Clone, Copy)]
+pub struct Heading<'a> {
+    /// Tenant of the client.
+    pub tenant: &'a str,
+    /// User, also the message key.
+    pub user: &'a str,
+    /// Device of the user.
+    pub device: &'a str,
+    /// Upload that brings the records.
+    pub batch_id: Uuid,
+    /// When the producer takes it.
+    pub received_at: DateTime<Utc>,
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Outgoing<'a> {
@@ -57,36 +73,48 @@ struct Outgoing<'a> {
     device: &'a str,
     batch_id: Uuid,
     received_at: DateTime<Utc>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    records: Option<&'a [&'a RawValue]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    record: Option<&'a RawValue>,
 }
 
-impl<'a> RawEnvelope<'a> {
-    /// The message value for a topic of `source`. Only `events_log` takes the form with one record.
-    pub fn encode(&self, source: Source) -> Vec<u8> {
-        let (records, record) = match (source.batched(), self.records.as_slice()) {
-            (false, [record]) => (None, Some(*record)),
-            (_, records) => (Some(records), None),
-        };
-        let texts: usize = self.records.iter().map(|record| record.get().len() + 1).sum();
+impl Heading<'_> {
+    /// The message value for a topic of `source`, with these records, each JSON. Only `events_log` takes the form with
+    /// one record.
+    pub fn encode(&self, source: Source, records: &[&str]) -> Vec<u8> {
+        let texts: usize = records.iter().map(|record| record.len() + 1).sum();
         let mut message = Vec::with_capacity(FRAME + self.tenant.len() + self.user.len() + self.device.len() + texts);
         let outgoing = Outgoing {
             v: ENVELOPE_VERSION,
-            tenant: &self.tenant,
-            user: &self.user,
-            device: &self.device,
+            tenant: self.tenant,
+            user: self.user,
+            device: self.device,
             batch_id: self.batch_id,
             received_at: self.received_at,
-            records,
-            record,
         };
-        // Serialising strings, numbers and text into memory cannot fail.
+        // Serialising strings and numbers into memory cannot fail.
         let _ = serde_json::to_writer(&mut message, &outgoing);
+        // The records come last.
+        message.pop();
+        match (source.batched(), records) {
+            (false, [record]) => {
+                message.extend_from_slice(b",\"record\":");
+                message.extend_from_slice(record.as_bytes());
+            }
+            (_, records) => {
+                message.extend_from_slice(b",\"records\":[");
+                for (place, record) in records.iter().enumerate() {
+                    if place > 0 {
+                        message.push(b',');
+                    }
+                    message.extend_from_slice(record.as_bytes());
+                }
+                message.push(b']');
+            }
+        }
+        message.push(b'}');
         message
     }
+}
 
+impl<'a> RawEnvelope<'a> {
     /// Reads a message value of either form. What is within a record is looked at no further than to find its end.
     pub fn decode(value: &'a [u8]) -> Result<RawEnvelope<'a>, EnvelopeError> {
         let incoming: Incoming<'a> = match std::str::from_utf8(value) {
@@ -96,6 +124,7 @@ impl<'a> RawEnvelope<'a> {
         if incoming.v != ENVELOPE_VERSION {
             return Err(EnvelopeError::Version(incoming.v));
         }
+        check_sender(&incoming.tenant, &incoming.user, &incoming.device)?;
         let records = match (incoming.records, incoming.record) {
             (Some(records), None) => records,
             (None, Some(record)) => vec![record],
@@ -122,7 +151,7 @@ mod tests {
     fn it_is_the_same_message_with_and_without_values() {
         let records = [json!({"a": [1, "é\n"]}), json!({"b": null})];
         for source in Source::ALL {
-            for records in [&records[..], &records[..1]] {
+            for records in [&records[..], &records[..1], &[]] {
                 let envelope = Envelope {
                     version: ENVELOPE_VERSION,
                     tenant: "default".into(),
@@ -134,7 +163,15 @@ mod tests {
                 };
                 let message = envelope.clone().encode(source);
                 let raw = RawEnvelope::decode(&message).unwrap();
-                assert_eq!(raw.encode(source), message);
+                let heading = Heading {
+                    tenant: &raw.tenant,
+                    user: &raw.user,
+                    device: &raw.device,
+                    batch_id: raw.batch_id,
+                    received_at: raw.received_at,
+                };
+                let texts: Vec<&str> = raw.records.iter().map(|record| record.get()).collect();
+                assert_eq!(heading.encode(source, &texts), message);
                 assert_eq!(raw.user, envelope.user);
                 let values: Vec<Value> = raw
                     .records
@@ -165,6 +202,9 @@ mod tests {
             with("v", json!(2)),
             with("v", json!("1")),
             with("tenant", json!(null)),
+            with("tenant", json!("")),
+            with("user", json!("a\0")),
+            with("device", json!("x".repeat(257))),
             with("batchId", json!("x")),
             with("receivedAt", json!(0)),
             with("records", json!(null)),

@@ -19,6 +19,19 @@ pub struct FieldError {
     pub problem: String,
 }
 
+impl FieldError {
+    /// The error for others than those who sent the record of `source`: without names of fields that no rule knows, which
+    /// are the client's own words.
+    pub fn told(&self, source: Source) -> String {
+        let name = self.field.split(['.', '[']).next().unwrap_or_default();
+        match name {
+            "" => self.problem.clone(),
+            name if Fields::new(source).place(name).is_some() => format!("{name}: {}", self.problem),
+            _ => format!("a field of the client's own: {}", self.problem),
+        }
+    }
+}
+
 fn wrong(field: impl Into<String>, problem: impl Into<String>) -> FieldError {
     FieldError {
         field: field.into(),
@@ -365,6 +378,17 @@ mod tests {
         for (source, record) in good {
             Record::parse(source, &record).unwrap_or_else(|error| panic!("{source}: {error}"));
         }
+    }
+
+    #[test]
+    fn others_are_told_no_names_that_clients_made_up() {
+        let told = |field: &str| wrong(field, "is wrong").told(Source::Contacts);
+        assert_eq!(told("phones[2]"), "phones: is wrong");
+        assert_eq!(told("name"), "name: is wrong");
+        assert_eq!(told("name.Aunt"), "name: is wrong");
+        assert_eq!(told("Aunt.name"), "a field of the client's own: is wrong");
+        assert_eq!(told("sender"), "a field of the client's own: is wrong");
+        assert_eq!(told(""), "is wrong");
     }
 
     #[test]

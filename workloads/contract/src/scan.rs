@@ -4,6 +4,7 @@
 use crate::{
     Record, Source,
     identity::ClientId,
+    message::is_identifier,
     record::{Field, Fields, MAX_TEXT},
 };
 use serde_json::Value;
@@ -91,6 +92,11 @@ impl<'a> Scan<'a> {
         }
     }
 
+    /// A tenant, a user or a device.
+    pub(crate) fn identifier(&mut self) -> Option<Cow<'a, str>> {
+        self.string().filter(|text| is_identifier(text))
+    }
+
     /// The string that began at `start` with its quote, of which an escape's backslash was passed.
     fn rest_of_escaped(&mut self, start: usize) -> Option<Cow<'a, str>> {
         loop {
@@ -118,7 +124,8 @@ impl<'a> Scan<'a> {
         Some(byte)
     }
 
-    fn space(&mut self) {
+    /// Passes what JSON has between its parts.
+    pub(crate) fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
         }
@@ -144,7 +151,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Passes an object; `value` passes the value of each key.
-    fn object(&mut self, mut value: impl FnMut(&mut Self, Cow<'a, str>) -> Option<()>) -> Option<()> {
+    pub(crate) fn object(&mut self, mut value: impl FnMut(&mut Self, Cow<'a, str>) -> Option<()>) -> Option<()> {
         self.mark(b'{')?;
         if self.mark(b'}').is_some() {
             return Some(());
@@ -162,7 +169,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Passes an array; `item` passes each item.
-    fn array(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+    pub(crate) fn array(&mut self, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.mark(b'[')?;
         if self.mark(b']').is_some() {
             return Some(());

@@ -65,11 +65,11 @@ impl<'a> ScannedEnvelope<'a> {
         const { assert!(ENVELOPE_VERSION == 1) };
         let mut scan = Scan::new(text);
         scan.literal("{\"v\":1,\"tenant\":")?;
-        let tenant = scan.string()?;
+        let tenant = scan.identifier()?;
         scan.literal(",\"user\":")?;
-        let user = scan.string()?;
+        let user = scan.identifier()?;
         scan.literal(",\"device\":")?;
-        let device = scan.string()?;
+        let device = scan.identifier()?;
         scan.literal(",\"batchId\":")?;
         let batch_id = Uuid::try_parse(&scan.string()?).ok()?;
         scan.literal(",\"receivedAt\":")?;

@@ -123,22 +123,21 @@ pub async fn sync(
     let called = producer.called(&request).inspect_err(refused)?;
     let tenant = key.as_ref().and_then(|key| key.tenant.as_deref());
     let tenant = tenant.unwrap_or(&producer.tenant);
-    let read = producer
-        .read(source, topic, tenant, &request, payload)
-        .await
-        .inspect_err(refused)?;
-    let client = key.as_ref().map(|key| key.client.clone()).unwrap_or_default();
+    let body = producer.intake.read(&request, payload).await.inspect_err(refused)?;
+    let (upload, room) = producer.upload(source, tenant, &body.bytes).inspect_err(refused)?;
+    let repeatable = called.map(|called| RepeatableRequest {
+        client: key.as_ref().map(|key| key.client.clone()).unwrap_or_default(),
+        key: called,
+        fingerprint: Fingerprint::of(source, topic, tenant, &body.bytes),
+    });
+    drop(body);
     let job = Job {
         source,
         topic: topic.to_owned(),
         key,
-        upload: read.upload,
-        room: read.room,
-        repeatable: called.map(|key| RepeatableRequest {
-            client,
-            key,
-            fingerprint: read.fingerprint,
-        }),
+        upload,
+        room,
+        repeatable,
     };
     producer.ingest.take(job).await.map(response)
 }
@@ -155,13 +154,6 @@ fn response(reply: Reply) -> HttpResponse {
                 .body(kept.body)
         }
     }
-}
-
-/// An upload, its memory, and what it is known by.
-struct Read {
-    upload: Upload,
-    room: Room,
-    fingerprint: Fingerprint,
 }
 
 impl Producer {
@@ -191,21 +183,11 @@ impl Producer {
         Ok(key)
     }
 
-    async fn read(
-        &self,
-        source: Source,
-        topic: &str,
-        tenant: &str,
-        request: &HttpRequest,
-        payload: Payload,
-    ) -> Result<Read, Refusal> {
-        let body = self.intake.read(request, payload).await?;
-        let upload = Upload::parse(source, tenant, &body.bytes, Utc::now())?;
+    /// The upload in a body, and the memory of its messages.
+    fn upload(&self, source: Source, tenant: &str, body: &[u8]) -> Result<(Upload, Room), Refusal> {
+        let upload = Upload::parse(source, tenant, body, Utc::now())?;
         let bytes = upload.messages.iter().map(Vec::len).sum();
-        Ok(Read {
-            upload,
-            room: self.intake.room_for_messages(bytes)?,
-            fingerprint: Fingerprint::of(source, topic, tenant, &body.bytes),
-        })
+        let room = self.intake.room_for_messages(bytes)?;
+        Ok((upload, room))
     }
 }

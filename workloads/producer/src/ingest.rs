@@ -102,7 +102,7 @@ impl Ingest {
         outcome: &Result<Answer, Refusal>,
     ) {
         let kept = match outcome {
-            Ok(answer) if !answer.body.has_retry() => answer.kept(),
+            Ok(answer) if !answer.has_retry() => Some(answer.kept()),
             _ => None,
         };
         let settled = match kept {
@@ -143,8 +143,9 @@ impl Ingest {
         if let Some(error) = outcomes.iter().find_map(|outcome| outcome.as_ref().err()) {
             tracing::debug!(topic, %error, "not acknowledged");
         }
-        let answer = Answer::new(source, &topic, batch_id, records, &outcomes)?;
-        self.metrics.answered(source.name(), &topic, &answer, started.elapsed());
+        let duration = started.elapsed();
+        let answer = Answer::new(source, topic, batch_id, records, outcomes)?;
+        self.metrics.answered(source.name(), &answer, duration);
         Ok(answer)
     }
 }

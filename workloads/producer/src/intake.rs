@@ -139,13 +139,25 @@ fn announced_length(request: &HttpRequest) -> Result<Option<usize>, Refusal> {
 }
 
 async fn collect(mut payload: Payload, announced: Option<usize>) -> Result<Bytes, Refusal> {
-    let mut body = BytesMut::with_capacity(announced.unwrap_or(8 * 1024));
+    let mut whole = None;
+    let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
         if body.len() + chunk.len() > MAX_BODY {
             return Err(Refusal::BodyTooLarge { limit: MAX_BODY });
         }
+        // Most bodies are short enough to come in one piece, and need not be copied.
+        if body.is_empty() && announced == Some(chunk.len()) {
+            whole = Some(chunk);
+            continue;
+        }
+        if body.is_empty() {
+            body.reserve(announced.unwrap_or(8 * 1024).max(chunk.len()));
+        }
         body.extend_from_slice(&chunk);
+    }
+    if let Some(whole) = whole {
+        return Ok(whole);
     }
     Ok(body.freeze())
 }

@@ -1,7 +1,7 @@
 //! What the producer counts.
 
-use crate::answer::Answer;
-use contract::{RecordResult, metric};
+use crate::answer::{Answer, Told};
+use contract::metric;
 use prometheus::{HistogramVec, IntCounterVec};
 use runtime::metrics::{MetricError, SECONDS, counter_vec, histogram_vec};
 use std::time::Duration;
@@ -53,18 +53,20 @@ impl ProducerMetrics {
     }
 
     /// An upload was answered for each of its records, `duration` after it was handed to the Kafka client.
-    pub fn answered(&self, source: &str, topic: &str, answer: &Answer, duration: Duration) {
+    pub fn answered(&self, source: &str, answer: &Answer, duration: Duration) {
         let mut stored = 0;
-        for result in &answer.body.results {
+        for result in answer.results() {
             match result {
-                RecordResult::Stored { .. } => stored += 1,
-                RecordResult::Invalid { .. } => self.refused(source, INVALID, 1),
-                RecordResult::Retry { reason } => self.refused(source, reason, 1),
+                Told::Stored(_) => stored += 1,
+                Told::Invalid(_) => self.refused(source, INVALID, 1),
+                Told::Retry(reason) => self.refused(source, reason, 1),
             }
         }
         if stored > 0 {
             self.accepted.with_label_values(&[source]).inc_by(stored);
-            self.produce.with_label_values(&[topic]).observe(duration.as_secs_f64());
+            self.produce
+                .with_label_values(&[answer.topic()])
+                .observe(duration.as_secs_f64());
         }
     }
 

@@ -4,10 +4,11 @@ mod request;
 
 use crate::refusal::Refusal;
 use chrono::{DateTime, Utc};
-use contract::{FieldError, RawEnvelope, Reading, RecordId, Source, identity::Origin, reading::ReadingError};
+use contract::{
+    FieldError, Heading, Reading, RecordId, ScannedUpload, Source, identity::Origin, reading::ReadingError,
+    scanned::Unusual,
+};
 use request::{Records, Request, malformed};
-use serde_json::value::RawValue;
-use std::borrow::Cow;
 use uuid::Uuid;
 
 /// An upload, ready to be written. The parsed JSON is gone, so that what waits for Kafka is as small as it can be.
@@ -44,6 +45,47 @@ impl Upload {
     /// Checks the body and makes the messages. What is wrong with the upload as a whole refuses it; what is wrong with
     /// a record leaves out that record alone.
     pub fn parse(source: Source, tenant: &str, body: &[u8], received_at: DateTime<Utc>) -> Result<Upload, Refusal> {
+        match ScannedUpload::read(source, body) {
+            Ok(upload) => Ok(Upload::of_good_records(source, tenant, upload, received_at)),
+            Err(Unusual) => Upload::of_any_records(source, tenant, body, received_at),
+        }
+    }
+
+    fn of_good_records(source: Source, tenant: &str, upload: ScannedUpload<'_>, received_at: DateTime<Utc>) -> Upload {
+        let ScannedUpload {
+            user,
+            device,
+            batch_id,
+            records,
+        } = upload;
+        let batch_id = batch_id.unwrap_or_else(Uuid::new_v4);
+        let origin = Origin::new(tenant, source, &user, &device);
+        let heading = Heading {
+            tenant,
+            user: &user,
+            device: &device,
+            batch_id,
+            received_at,
+        };
+        let texts: Vec<&str> = records.iter().map(|record| record.text).collect();
+        let records = records.iter().enumerate();
+        Upload {
+            batch_id,
+            messages: messages(source, heading, &texts),
+            records: records
+                .map(|(place, record)| Ok(Placed::new(source, place, origin.record_id(&record.id))))
+                .collect(),
+            user: user.into_owned(),
+        }
+    }
+
+    /// Takes all forms, says what is wrong, and takes longer.
+    fn of_any_records(
+        source: Source,
+        tenant: &str,
+        body: &[u8],
+        received_at: DateTime<Utc>,
+    ) -> Result<Upload, Refusal> {
         let request = Request::read(body)?;
         let (user, device) = (request.user, request.device);
         let batch_id = request.batch_id.unwrap_or_else(Uuid::new_v4);
@@ -58,16 +100,7 @@ impl Upload {
             };
             let place = good.len();
             good.push(reading.text);
-            // At most as many as MAX_RECORDS.
-            let (message, index) = match source.batched() {
-                true => (0, place as i32),
-                false => (place, 0),
-            };
-            Ok(Ok(Placed {
-                record_id: origin.record_id(&reading.id),
-                message,
-                index,
-            }))
+            Ok(Ok(Placed::new(source, place, origin.record_id(&reading.id))))
         };
         let records = match request.records {
             Records::One(record) => vec![check(&|| "record".to_owned(), record)?],
@@ -77,28 +110,45 @@ impl Upload {
                 .map(|(index, record)| check(&|| format!("records[{index}]"), record))
                 .collect::<Result<_, _>>()?,
         };
-        let envelope = |records: &[Cow<'_, RawValue>]| {
-            let envelope = RawEnvelope {
-                tenant: tenant.into(),
-                user: user.as_ref().into(),
-                device: device.as_ref().into(),
-                batch_id,
-                received_at,
-                records: records.iter().map(AsRef::as_ref).collect(),
-            };
-            envelope.encode(source)
+        let heading = Heading {
+            tenant,
+            user: &user,
+            device: &device,
+            batch_id,
+            received_at,
         };
-        let messages = match source.batched() {
-            true if good.is_empty() => vec![],
-            true => vec![envelope(&good)],
-            false => good.chunks(1).map(envelope).collect(),
-        };
+        let texts: Vec<&str> = good.iter().map(|record| record.get()).collect();
         Ok(Upload {
             batch_id,
-            user: user.into_owned(),
-            messages,
+            messages: messages(source, heading, &texts),
             records,
+            user: user.into_owned(),
         })
+    }
+}
+
+impl Placed {
+    /// The record that is at `place` among the good ones.
+    fn new(source: Source, place: usize, record_id: RecordId) -> Placed {
+        // At most as many as MAX_RECORDS.
+        let (message, index) = match source.batched() {
+            true => (0, place as i32),
+            false => (place, 0),
+        };
+        Placed {
+            record_id,
+            message,
+            index,
+        }
+    }
+}
+
+/// The messages of these records.
+fn messages(source: Source, heading: Heading<'_>, records: &[&str]) -> Vec<Vec<u8>> {
+    match source.batched() {
+        true if records.is_empty() => vec![],
+        true => vec![heading.encode(source, records)],
+        false => records.chunks(1).map(|one| heading.encode(source, one)).collect(),
     }
 }
 
@@ -128,6 +178,7 @@ mod tests {
         Envelope, identity,
         message::{MAX_IDENTIFIER, MAX_RECORDS},
     };
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     fn parse(source: Source, body: &Value) -> Result<Upload, Refusal> {
@@ -271,6 +322,43 @@ mod tests {
             parse(Source::Sms, &body).unwrap().records,
             [Err(wrong("record.body", "is missing"))]
         );
+    }
+
+    /// Bodies that are good but for a few of their bytes.
+    fn nearly_good() -> impl Strategy<Value = String> {
+        let record = prop_oneof![
+            4 => "[a-c]{1,2}".prop_map(|id| sms(&id).to_string()),
+            1 => Just(r#"{"id":7,"timestamp":"2026-01-02T03:04:05Z","sender":"B","body":"\u00e9","x":[1.5,{}]}"#.to_owned()),
+            1 => Just(r#"{"timestamp":0,"sender":"B"}"#.to_owned()),
+            1 => Just(r#"{ "timestamp" : 0, "sender":"B", "body": "b" }"#.to_owned()),
+        ];
+        let records = proptest::collection::vec(record, 0..4);
+        let form = prop_oneof![
+            3 => Just((r#"{"user":"u","device":"d\"","batchId":"00000000-0000-0000-0000-000000000007","records":["#, "]}")),
+            1 => Just((r#"{"batchId":"00000000-0000-0000-0000-000000000007", "records":[ "#, r#" ],"device":"d","user":"u" } "#)),
+            1 => Just((r#"{"batchId":"00000000-0000-0000-0000-000000000007","user":"u","device":"d","record":"#, "}")),
+        ];
+        let change = proptest::option::of((any::<proptest::sample::Index>(), "[a-z\\[\\]{}\":,0-9 ]"));
+        (form, records, change).prop_map(|((begin, end), records, change)| {
+            let mut body = format!("{begin}{}{end}", records.join(","));
+            if let Some((place, text)) = change {
+                let place = place.index(body.len());
+                body.replace_range(place..=place, &text);
+            }
+            body
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_one_pass_takes_is_taken_in_the_same_way_by_the_other(body in nearly_good()) {
+            for source in [Source::Sms, Source::Events] {
+                let Ok(upload) = ScannedUpload::read(source, body.as_bytes()) else { continue };
+                let quick = Upload::of_good_records(source, "t", upload, DateTime::UNIX_EPOCH);
+                let other = Upload::of_any_records(source, "t", body.as_bytes(), DateTime::UNIX_EPOCH);
+                prop_assert_eq!(Ok(quick), other);
+            }
+        }
     }
 
     #[test]

@@ -16,20 +16,30 @@ use serde_json::json;
 use sqlx::Executor;
 use std::collections::BTreeMap;
 
-/// Only the database can tell that it has no U+0000 in text.
+/// Only the database knows a rule that somebody gave its table.
 pub(crate) async fn what_postgresql_refuses_is_dead_lettered(stage: Stage) -> Result<()> {
-    let refusal = "SQLSTATE 22021: text that is not valid in the database's encoding, such as U+0000";
-    poisoned(stage, "contacts", refusal).await
+    stage.start_ready(&[Source::Sms]).await?.terminate().await?;
+    let rule = "ALTER TABLE sms ADD CONSTRAINT strict CHECK (sender <> 'BLOCKED')";
+    Stored::of(&stage)?.connection().await?.execute(rule).await?;
+    let refusal = "SQLSTATE 23514: a constraint of the table is violated";
+    poisoned(stage, "contacts", "sender", json!("BLOCKED"), refusal).await
 }
 
-/// The MongoDB protocol's server, asked first, does not take it either; MongoDB itself would.
+/// This server of the MongoDB protocol, asked first, takes no such name of a field; MongoDB itself would.
 pub(crate) async fn what_mongodb_refuses_is_dead_lettered(stage: Stage) -> Result<()> {
-    poisoned(stage, "*", "InternalError (1): the document cannot be stored").await
+    let refusal = "error (2): the document cannot be stored";
+    poisoned(stage, "*", "a.b", json!(1), refusal).await
 }
 
-/// A message that is no envelope, a record with a wrong field, and two that a store refuses; the rest of their batch
-/// is stored.
-async fn poisoned(stage: Stage, mongodb_sources: &str, refusal: &str) -> Result<()> {
+/// Messages that are no envelope, a record with a wrong field, and two that a store refuses for the value of one field;
+/// the rest of their batch is stored.
+async fn poisoned(
+    stage: Stage,
+    mongodb_sources: &str,
+    field: &str,
+    value: serde_json::Value,
+    refusal: &str,
+) -> Result<()> {
     let mut load = Load::new(&stage)?;
     load.upload(Source::Sms, 20, 25).await?;
     let no_envelope = ("user-1".to_owned(), b"{\"v\": 1, \"tenant\"".to_vec());
@@ -42,14 +52,17 @@ async fn poisoned(stage: Stage, mongodb_sources: &str, refusal: &str) -> Result<
         ],
     );
     let mixed = ("user-2".to_owned(), mixed.encode(Source::Sms));
-    let refused = envelope(
-        "user\u{0}3",
-        Utc::now(),
-        vec![record(Source::Sms, 900_001), record(Source::Sms, 900_002)],
-    );
+    let bad = |number| {
+        let mut bad = record(Source::Sms, number);
+        bad[field] = value.clone();
+        bad
+    };
+    let refused = envelope("user-3", Utc::now(), vec![bad(900_001), bad(900_002)]);
     let refused = ("user-3".to_owned(), refused.encode(Source::Sms));
-    load.send(Source::Sms, vec![no_envelope.clone(), mixed.clone(), refused.clone()])
-        .await?;
+    let nobody = envelope("user\u{0}4", Utc::now(), vec![record(Source::Sms, 900_003)]);
+    let nobody = ("user-4".to_owned(), nobody.encode(Source::Sms));
+    let messages = [&no_envelope, &mixed, &refused, &nobody];
+    load.send(Source::Sms, messages.into_iter().cloned().collect()).await?;
     load.upload(Source::Sms, 20, 25).await?;
 
     let changes = [(contract::env::MONGODB_ENABLED_SOURCES, mongodb_sources.to_owned())];
@@ -62,17 +75,17 @@ async fn poisoned(stage: Stage, mongodb_sources: &str, refusal: &str) -> Result<
         "the rest of the batch is stored"
     );
     ensure!(reader.metric(metric::CONSUMER_RECORDS, "outcome=\"stored\"").await? == 1_001.0);
-    ensure!(reader.metric(metric::CONSUMER_RECORDS, "dead_lettered").await? == 4.0);
+    ensure!(reader.metric(metric::CONSUMER_RECORDS, "dead_lettered").await? == 5.0);
     ensure!(reader.metric(metric::CONSUMER_RECORDS, "duplicate").await? == 0.0);
 
     let letters = stage.read_all(&header::dead_letter_topic(&stage.topic(Source::Sms)))?;
-    ensure!(letters.len() == 4, "{} dead letters", letters.len());
+    ensure!(letters.len() == 5, "{} dead letters", letters.len());
     let mut found = Vec::new();
     for letter in &letters {
         let headers = headers(letter)?;
         let get = |name: &str| headers.get(name).map(String::as_str).unwrap_or_default();
         let (key, value) = (letter.key().context("no key")?, letter.payload().context("no value")?);
-        let original = [&no_envelope, &mixed, &refused]
+        let original = messages
             .iter()
             .position(|(user, message)| key == user.as_bytes() && value == message.as_slice())
             .context("key and value are not those of the original message")?;
@@ -103,6 +116,12 @@ async fn poisoned(stage: Stage, mongodb_sources: &str, refusal: &str) -> Result<
         letter(1, Some("1"), "validation", "sender: must be a non-empty string"),
         letter(2, Some("0"), "data", refusal),
         letter(2, Some("1"), "data", refusal),
+        letter(
+            3,
+            None,
+            "decode",
+            "not an envelope: user must be a string of 1 to 256 bytes without U+0000",
+        ),
     ];
     ensure!(found == expected, "{found:#?}");
     Ok(())
