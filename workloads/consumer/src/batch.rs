@@ -6,6 +6,7 @@ use crate::{
     ledger::Moves,
     topic::Partition,
 };
+use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use contract::{RecordId, Source, record::Columns};
 use std::{borrow::Cow, sync::Arc};
@@ -21,9 +22,9 @@ pub struct Delivery {
     /// Its Kafka timestamp.
     pub timestamp: Option<DateTime<Utc>>,
     /// Its key.
-    pub key: Option<Vec<u8>>,
+    pub key: Option<Bytes>,
     /// Its value.
-    pub value: Option<Vec<u8>>,
+    pub value: Option<Bytes>,
     /// Its headers.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Messages before it that Kafka had deleted before they were read.
@@ -33,7 +34,7 @@ pub struct Delivery {
 impl Delivery {
     /// Length of the value, bytes.
     pub fn bytes(&self) -> usize {
-        self.value.as_ref().map_or(0, Vec::len)
+        self.value.as_ref().map_or(0, Bytes::len)
     }
 }
 
@@ -163,6 +164,15 @@ pub struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
+    /// These messages, which mean these moves.
+    pub fn of(messages: Vec<Message<'a>>, moves: Moves) -> Batch<'a> {
+        Batch {
+            records: messages.iter().map(Message::records).sum(),
+            messages,
+            moves,
+        }
+    }
+
     /// Adds a message, which comes after those of its partition that are in it. `ledger` is what the ledger will hold for
     /// the partition once all earlier batches are written.
     pub fn push(&mut self, message: Message<'a>, ledger: i64) {
@@ -206,7 +216,7 @@ pub(crate) mod tests {
             offset,
             timestamp: None,
             key: None,
-            value,
+            value: value.map(Bytes::from),
             headers: vec![],
             expired: 0,
         }

@@ -8,10 +8,14 @@ use crate::{
     ledger::{Moves, OutOfOrder},
     topic::Partition,
 };
+use bytes::{Bytes, BytesMut};
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
+
+/// Bytes of memory that are taken at a time.
+const PIECE: usize = 256 * 1024;
 
 /// Messages as they came, with the moves of the ledger that they mean.
 #[derive(Debug)]
@@ -26,6 +30,8 @@ pub struct Collected {
     /// Messages that presumably have as many records as one batch may.
     most: usize,
     bytes: usize,
+    /// Where their keys and values are copied to.
+    copies: BytesMut,
     opened: Option<Instant>,
 }
 
@@ -42,8 +48,18 @@ impl Collected {
             limits,
             most,
             bytes: 0,
+            copies: BytesMut::new(),
             opened: None,
         }
+    }
+
+    /// A copy of a key or a value, beside those of the messages before: thousands of them are given up at once.
+    pub fn copy(&mut self, text: &[u8]) -> Bytes {
+        if self.copies.capacity() < text.len() {
+            self.copies.reserve(text.len().max(PIECE));
+        }
+        self.copies.extend_from_slice(text);
+        self.copies.split().freeze()
     }
 
     /// Adds a message. `ledger` is what the ledger will hold for its partition once everything that was handed over
@@ -92,6 +108,9 @@ impl Collected {
         let records: usize = messages.iter().map(|message| message.records()).sum();
         let parts = records.div_ceil(self.limits.records).max(1);
         let size = records.div_ceil(parts).max(1);
+        if parts == 1 {
+            return vec![Batch::of(messages, self.moves.clone())];
+        }
         let starts = self.moves.iter().map(|(partition, step)| (partition, step.expected));
         let mut ledger: BTreeMap<&Partition, i64> = starts.collect();
         let mut batches = Vec::with_capacity(parts);

@@ -11,6 +11,9 @@ use std::{collections::BTreeSet, fmt, time::Duration};
 /// 90 when unset, never for 0. Only this image knows it.
 pub const DEAD_LETTER_LIMIT_PERCENT: &str = "DI_CONSUMER_DEAD_LETTER_LIMIT_PERCENT";
 
+/// Batches of one topic that are written at the same time, where nothing else is asked for.
+pub const PARALLEL_WRITES: usize = 2;
+
 /// PostgreSQL keeps 63 bytes of a name and cuts off the rest in silence.
 const LONGEST_SCHEMA_NAME: usize = 63;
 
@@ -142,7 +145,7 @@ impl Config {
                 bytes: 48 << 20,
                 linger: Duration::from_millis(environment.parsed_or(env::BATCH_LINGER_MS, 200)?),
             },
-            parallel_writes: positive(environment, env::PARALLEL_WRITES, 2)?,
+            parallel_writes: positive(environment, env::PARALLEL_WRITES, PARALLEL_WRITES)?,
             dead_letter_limit: match environment.parsed_or(DEAD_LETTER_LIMIT_PERCENT, 90)? {
                 percent @ 0..=100 => percent,
                 _ => return Err(wrong(DEAD_LETTER_LIMIT_PERCENT, "must be from 0 to 100".to_owned())),

@@ -47,7 +47,7 @@ use crate::{
     config::Config,
     dead_letter::{DEAD_LETTERS, DeadLetters},
     metrics::Metrics,
-    poll::{KAFKA, ReadError, Reader, consumer_config, lane, membership},
+    poll::{KAFKA, LEDGER_LOOKS, ReadError, Reader, consumer_config, lane, membership},
     sink::{
         MONGODB, POSTGRES, StoreError,
         health::StoreHealth,
@@ -198,6 +198,7 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
         completions,
         limits: config.limits,
         lanes_of_topic: config.lanes_of_topic(),
+        ledger_looks: LEDGER_LOOKS,
         tokens,
     });
     let reader = Reader::join(

@@ -79,6 +79,8 @@ pub(crate) async fn read(running: &Running, source: Source, group: &str, message
         completions,
         limits: config.limits,
         lanes_of_topic: config.lanes_of_topic(),
+        // Nobody writes what the ledger says.
+        ledger_looks: Duration::MAX,
         tokens: Tokens::from_env(&config.kafka)?,
     });
     let settings = consumer_config(client_config(&config.kafka)?, group);
@@ -143,7 +145,7 @@ fn take(
             for message in messages {
                 count.messages += 1;
                 count.records += message.rows.len() as u64;
-                count.bytes += message.delivery.key.as_ref().map_or(0, Vec::len) as u64;
+                count.bytes += message.delivery.key.as_ref().map_or(0, |key| key.len()) as u64;
                 count.bytes += message.delivery.bytes() as u64;
             }
         }

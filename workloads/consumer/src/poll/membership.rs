@@ -46,6 +46,7 @@ pub struct Membership {
     pub(super) metrics: Metrics,
     pub(super) diagnosis: Diagnosis,
     tokens: Tokens,
+    pub(super) ledger_looks: Duration,
     pub(super) stop: CancellationToken,
     pub(super) epoch: Arc<AtomicU64>,
     state: Mutex<State>,
@@ -104,6 +105,8 @@ pub struct Parts {
     pub limits: BatchLimits,
     /// Lanes of each topic.
     pub lanes_of_topic: usize,
+    /// Between two looks at whether the ledger is where it was left: [`super::LEDGER_LOOKS`] where it is kept.
+    pub ledger_looks: Duration,
     /// Tokens, where the brokers want one.
     pub tokens: Tokens,
 }
@@ -122,6 +125,7 @@ impl Membership {
             metrics: parts.metrics,
             diagnosis: Diagnosis::default(),
             tokens: parts.tokens,
+            ledger_looks: parts.ledger_looks,
             stop: parts.stop,
             epoch: parts.epoch,
             state: Mutex::new(State {

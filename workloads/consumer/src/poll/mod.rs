@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Time between commits of offsets that Kafka did not acknowledge.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at whether the ledger is where it was left, and the longest of them: nothing is read meanwhile.
-const LOOK_AT_LEDGER: Duration = Duration::from_secs(3);
+pub const LEDGER_LOOKS: Duration = Duration::from_secs(3);
 const LOOK_TIMEOUT: Duration = Duration::from_secs(1);
 /// Longest wait for the stores at shutdown.
 const LAST_WRITES: Duration = Duration::from_secs(14);
@@ -254,10 +254,10 @@ impl Reader {
     /// Whether somebody else has moved the ledger: a rewind, or PostgreSQL was restored from a backup. A batch would be
     /// fenced, but there may be none for long.
     fn ledger_was_moved(&mut self) -> bool {
-        if self.looked_at.elapsed() < LOOK_AT_LEDGER {
+        let context = self.consumer.context();
+        if self.looked_at.elapsed() < context.ledger_looks {
             return false;
         }
-        let context = self.consumer.context();
         let settled = context.state().positions.settled();
         let partitions = settled.keys().cloned().collect();
         let reading = context.postgres.read_ledger(&context.ledger, &partitions);
@@ -318,7 +318,8 @@ impl Reader {
             expired = self.expired(&mut state, &partition, expected..offset);
         }
         let collected = &mut state.lanes.of(&partition).collected;
-        if let Err(error) = collected.push(delivery(partition, message, expired), ledger) {
+        let delivery = delivery(collected, partition, message, expired);
+        if let Err(error) = collected.push(delivery, ledger) {
             // Not to be expected: the same numbers were looked at before. Reading the ledger again repairs it.
             tracing::error!(%error, "a message came out of order");
             state.fenced = true;
@@ -450,7 +451,7 @@ impl Reader {
     }
 }
 
-fn delivery(partition: Partition, message: &BorrowedMessage<'_>, expired: i64) -> Delivery {
+fn delivery(collected: &mut Collected, partition: Partition, message: &BorrowedMessage<'_>, expired: i64) -> Delivery {
     let headers = message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()
@@ -464,8 +465,8 @@ fn delivery(partition: Partition, message: &BorrowedMessage<'_>, expired: i64) -
             .timestamp()
             .to_millis()
             .and_then(DateTime::from_timestamp_millis),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
+        key: message.key().map(|key| collected.copy(key)),
+        value: message.payload().map(|value| collected.copy(value)),
         headers,
         expired,
     }
