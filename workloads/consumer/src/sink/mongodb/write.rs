@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     batch::Row,
-    isolate::isolate,
+    isolate::{Refusal, isolate},
     sink::{Fault, StoreError},
 };
 use ::mongodb::{
@@ -88,7 +88,8 @@ impl Mongodb {
                     Ok(None)
                 }
                 Err(error) if is_duplicate(&error) || fault::of(&error) == Fault::Data => {
-                    Ok(Some(fault::describe(&error)))
+                    let (reason, place) = (fault::describe(&error), None);
+                    Ok(Some(Refusal { reason, place }))
                 }
                 Err(error) => Err(store_error(error)),
             }

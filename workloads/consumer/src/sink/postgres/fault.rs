@@ -1,6 +1,7 @@
 //! What an error of PostgreSQL means, by its SQLSTATE.
 
 use crate::sink::Fault;
+use sqlx::postgres::PgDatabaseError;
 
 /// What to do about the error.
 pub fn of(error: &sqlx::Error) -> Fault {
@@ -21,6 +22,23 @@ pub fn of(error: &sqlx::Error) -> Fault {
 /// Whether a row is there already that may be there once only.
 pub fn is_unique_violation(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.is_unique_violation())
+}
+
+/// The row of a COPY at which it failed, by its place, where the server says so.
+pub fn copied(error: &sqlx::Error) -> Option<usize> {
+    let sqlx::Error::Database(error) = error else {
+        return None;
+    };
+    place(error.try_downcast_ref::<PgDatabaseError>()?.r#where()?)
+}
+
+/// From `COPY sms, line 7, column user_id`, in whatever language it is said, if the number comes after the name.
+fn place(context: &str) -> Option<usize> {
+    let (_, rest) = context.strip_prefix("COPY ")?.split_once(", ")?;
+    let digits = rest.trim_start_matches(|letter: char| !letter.is_ascii_digit());
+    let end = digits.find(|letter: char| !letter.is_ascii_digit());
+    let line: usize = digits[..end.unwrap_or(digits.len())].parse().ok()?;
+    line.checked_sub(1)
 }
 
 /// What to do about an error with this SQLSTATE.
@@ -101,6 +119,22 @@ mod tests {
             for state in *states {
                 assert_eq!(of_state(state), *fault, "{state}");
             }
+        }
+    }
+
+    #[test]
+    fn the_server_tells_the_row_of_a_copy() {
+        assert_eq!(place("COPY sms, line 1, column user_id"), Some(0));
+        assert_eq!(place("COPY sms, line 12"), Some(11));
+        assert_eq!(place("COPY sms, Zeile 5001, Spalte user_id"), Some(5_000));
+        for other in [
+            "",
+            "COPY sms",
+            "COPY sms, line 0",
+            "COPY sms, line",
+            "SQL statement \"x\", line 3",
+        ] {
+            assert_eq!(place(other), None, "{other}");
         }
     }
 

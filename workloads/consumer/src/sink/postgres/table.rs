@@ -114,9 +114,9 @@ pub fn erase(source: Source) -> String {
     format!("DELETE FROM {source} WHERE user_id = $1 AND tenant = $2 AND received_at <= $3")
 }
 
-/// Empties the staging table within a transaction.
-pub fn clear(source: Source) -> String {
-    format!("DELETE FROM pg_temp.staged_{source}")
+/// Keeps what was written since the savepoint, and begins the next piece with an empty staging table.
+pub fn next_piece(source: Source) -> String {
+    format!("DELETE FROM pg_temp.staged_{source}; RELEASE SAVEPOINT piece; SAVEPOINT piece")
 }
 
 #[cfg(test)]

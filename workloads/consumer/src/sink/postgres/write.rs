@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     batch::Row,
-    isolate::isolate,
+    isolate::{Refusal, isolate},
     ledger::Moves,
     sink::{Fault, StoreError},
 };
@@ -82,7 +82,12 @@ impl Postgres {
         moves: &Moves,
         rows: &RowsBySource<'a>,
     ) -> Result<Outcome<'a>, sqlx::Error> {
-        match self.each(key, moves, rows, copy_new).await {
+        let copied = self.each(key, moves, rows, async |connection, source, rows| {
+            copy_new(connection, source, rows)
+                .await
+                .map_err(|failure| failure.error)
+        });
+        match copied.await {
             Err(error) if fault::is_unique_violation(&error) => {
                 tracing::info!("records of this batch were stored by somebody else just now; merging it");
                 self.each(key, moves, rows, merge).await
@@ -102,8 +107,13 @@ impl Postgres {
             return Ok(Outcome::Fenced);
         };
         for (source, rows) in &begun.rows {
-            let places = write(&mut begun.write.session.connection, *source, rows).await?;
-            begun.write.stored.extend(places.into_iter().map(|place| rows[place]));
+            match write(&mut begun.write.session.connection, *source, rows).await {
+                Ok(places) => begun.write.stored.extend(places.into_iter().map(|place| rows[place])),
+                Err(error) => {
+                    begun.write.session.undo_after(&error).await;
+                    return Err(error);
+                }
+            }
         }
         Ok(Outcome::Written(begun.write))
     }
@@ -119,24 +129,23 @@ impl Postgres {
         };
         for (source, rows) in &rows {
             let mut stored = Vec::new();
+            write.session.connection.execute("SAVEPOINT piece").await?;
             let guilty = isolate(rows.len(), async |range| {
                 let connection = &mut *write.session.connection;
-                connection.execute("SAVEPOINT piece").await?;
-                match merge(connection, *source, &rows[range.clone()]).await {
-                    Ok(merged) => {
-                        stored.extend(merged.into_iter().map(|place| range.start + place));
-                        connection.execute(AssertSqlSafe(table::clear(*source))).await?;
-                        connection.execute("RELEASE SAVEPOINT piece").await?;
+                match piece(connection, *source, &rows[range.clone()]).await {
+                    Ok(places) => {
+                        stored.extend(places.into_iter().map(|place| range.start + place));
                         Ok(None)
                     }
-                    Err(error) if fault::of(&error) == Fault::Data => {
-                        connection.execute("ROLLBACK TO SAVEPOINT piece").await?;
-                        Ok(Some(fault::describe(&error)))
-                    }
-                    Err(error) => Err(error),
+                    Err(failure) if fault::of(&failure.error) == Fault::Data => Ok(Some(Refusal {
+                        reason: fault::describe(&failure.error),
+                        place: failure.place,
+                    })),
+                    Err(failure) => Err(failure.error),
                 }
             })
             .await?;
+            write.session.connection.execute("RELEASE SAVEPOINT piece").await?;
             write.stored.extend(stored.into_iter().map(|place| rows[place]));
             let guilty = guilty.into_iter().map(|(index, reason)| (rows[index], reason));
             write.refused.extend(guilty);
@@ -198,17 +207,59 @@ impl Write<'_> {
     }
 }
 
+/// Why rows were not written.
+struct Failure {
+    error: sqlx::Error,
+    /// The first guilty one by its place, where PostgreSQL says so.
+    place: Option<usize>,
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Failure {
+        Failure { error, place: None }
+    }
+}
+
+/// Writes some of a batch's rows, or has no effect; answers the places of those that were stored. What was written since
+/// the savepoint before is what has no effect then, and the savepoint moves on with each that is written.
+async fn piece(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, Failure> {
+    let mut written = copy_new(connection, source, rows).await;
+    if let Err(failure) = &written
+        && fault::is_unique_violation(&failure.error)
+    {
+        // Somebody else has stored some of them just now.
+        connection.execute("ROLLBACK TO SAVEPOINT piece").await?;
+        written = merge(connection, source, rows).await.map_err(Failure::from);
+    }
+    match written {
+        Ok(stored) => {
+            connection.execute(AssertSqlSafe(table::next_piece(source))).await?;
+            Ok(stored)
+        }
+        Err(failure) => {
+            connection.execute("ROLLBACK TO SAVEPOINT piece").await?;
+            Err(failure)
+        }
+    }
+}
+
 /// Copies the rows whose ids are new, and merges those of the others that may be newer; answers the places of those that
 /// were stored.
-async fn copy_new(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, sqlx::Error> {
+async fn copy_new(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, Failure> {
     let known = known(connection, source, rows).await?;
     if known.is_empty() {
-        copy(connection, source, rows).await?;
+        copy(connection, source, rows).await.map_err(|error| Failure {
+            place: fault::copied(&error).filter(|place| *place < rows.len()),
+            error,
+        })?;
         return Ok((0..rows.len()).collect());
     }
     let (older, new): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|place| known.contains(place));
     let part = |places: &[usize]| -> Vec<&Row> { places.iter().map(|place| rows[*place]).collect() };
-    copy(connection, source, &part(&new)).await?;
+    copy(connection, source, &part(&new)).await.map_err(|error| Failure {
+        place: fault::copied(&error).and_then(|place| new.get(place).copied()),
+        error,
+    })?;
     let mut stored = new;
     if source.storage() == Storage::VersionedUpsert {
         let merged = merge(connection, source, &part(&older)).await?;
@@ -276,6 +327,15 @@ struct Begun<'a> {
 pub(super) struct Session {
     pub(super) connection: PoolConnection<Server>,
     clean: bool,
+}
+
+impl Session {
+    /// Keeps the connection, if the server only refused a statement.
+    async fn undo_after(&mut self, error: &sqlx::Error) {
+        if let sqlx::Error::Database(_) = error {
+            self.clean = self.connection.execute("ROLLBACK").await.is_ok();
+        }
+    }
 }
 
 impl Drop for Session {
