@@ -42,6 +42,11 @@ impl Reader {
         Ok((answer.status().as_u16(), answer.text().await?))
     }
 
+    /// What a path answers, whatever its status.
+    pub(crate) async fn text(&self, path: &str) -> Result<String> {
+        Ok(self.get(path).await?.1)
+    }
+
     pub(crate) async fn until_ready(&self) -> Result<()> {
         wait::until("the reader is ready", Duration::from_secs(60), async || {
             let (status, body) = self.get("/ready").await?;

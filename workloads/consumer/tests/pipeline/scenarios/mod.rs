@@ -4,6 +4,7 @@ mod accounts;
 mod faults;
 mod identity;
 mod poison;
+mod privacy;
 mod storing;
 mod topics;
 
@@ -32,6 +33,7 @@ scenarios![
     poison::what_postgresql_refuses_is_dead_lettered,
     poison::what_mongodb_refuses_is_dead_lettered,
     poison::dead_letters_are_sent_again,
+    privacy::nothing_that_a_message_holds_is_written_down,
     faults::a_reader_killed_in_mid_load,
     faults::readers_come_and_go_under_load,
     faults::a_pause_ends_for_partitions_that_come_back,
