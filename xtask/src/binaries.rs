@@ -57,7 +57,9 @@ impl Binaries {
     pub(crate) fn build_fast_data_path(step: &Step) -> Result<Self> {
         let settings: Vec<String> = DATA_PATH
             .iter()
-            .map(|name| format!("profile.dev.package.{name}.opt-level=3"))
+            .flat_map(|name| {
+                ["opt-level=3", "codegen-units=1"].map(|setting| format!("profile.dev.package.{name}.{setting}"))
+            })
             .collect();
         let settings = settings.iter().flat_map(|setting| ["--config", setting]);
         let what: Vec<&str> = std::iter::once("--bins").chain(settings).collect();

@@ -26,11 +26,11 @@ const LIMITS: BatchLimits = BatchLimits {
     linger: Duration::from_secs(1),
 };
 
-/// The topic of one round, as if it had been made for it.
-pub(crate) fn topic(round: usize) -> Arc<Topic> {
+/// The topic with this number, as if it had just been made.
+pub(crate) fn topic(number: usize) -> Arc<Topic> {
     Arc::new(Topic {
         name: Source::Sms.topic().to_owned(),
-        id: Uuid::from_u128(round as u128 + 1),
+        id: Uuid::from_u128(number as u128 + 1),
         source: Source::Sms,
     })
 }
@@ -58,7 +58,7 @@ pub(crate) fn collected(topic: &Arc<Topic>, count: usize) -> Result<Vec<Collecte
                     offset: first + upload as i64,
                     timestamp: Some(now),
                     key: None,
-                    value: Some(envelope(number * UPLOADS + upload, now).encode(Source::Sms)),
+                    value: Some(envelope(number * UPLOADS + upload, now).encode(Source::Sms).into()),
                     headers: Vec::new(),
                     expired: 0,
                 };

@@ -5,14 +5,16 @@ use anyhow::{Context, Result, bail, ensure};
 use benches::figures::median;
 use consumer::{
     account::{Account, messages},
+    batch::Batch,
     collected::Collected,
-    config::PostgresConfig,
+    config::{PARALLEL_WRITES, PostgresConfig},
     sink::postgres::{
         Postgres,
         ledger::LedgerKey,
         schema,
         write::{Outcome, RowsBySource},
     },
+    topic::Topic,
 };
 use contract::Source;
 use host::progress::Progress;
@@ -25,12 +27,24 @@ use std::{
     sync::Arc,
     time::Instant,
 };
+use tokio::{runtime::Handle, sync::Barrier, task::JoinSet};
 
 const DATABASE: &str = "sync_db";
 const SCHEMA: &str = "bench_sink";
 
-/// Rows a second: ours and theirs.
-pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Extent) -> Result<(f64, f64)> {
+/// Rows a second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rates {
+    /// Ours, with as many writes at a time as the consumer has by default.
+    pub(crate) ours: f64,
+    /// Ours, with one write at a time.
+    pub(crate) ours_alone: f64,
+    /// Those of `psql`.
+    pub(crate) theirs: f64,
+}
+
+/// Measures all sides in turns.
+pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Extent) -> Result<Rates> {
     let postgres = &running.postgres;
     let config = PostgresConfig {
         server: Server {
@@ -51,57 +65,92 @@ pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Exte
     postgres.create_months().await?;
     let mut connection = connect(running).await?;
     let file = host::state::dir().join("rows");
-    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let (mut ours, mut ours_alone, mut theirs) = (Vec::new(), Vec::new(), Vec::new());
+    let count = extent.rows * records::BATCH;
     for round in 0..extent.rounds {
         let step = progress.step(format!("PostgreSQL, round {}", round + 1));
-        empty(&mut connection).await?;
-        let count = extent.rows * records::BATCH;
-        let our_rate = count as f64 / write(&postgres, round, extent.rows).await?;
-        let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM sms")
-            .fetch_one(&mut connection)
-            .await?;
-        ensure!(stored == count as i64, "{stored} of {count} rows are stored");
+        for (lanes, rates) in [(PARALLEL_WRITES, &mut ours), (1, &mut ours_alone)] {
+            empty(&mut connection).await?;
+            let topic = records::topic(round * PARALLEL_WRITES + lanes);
+            rates.push(count as f64 / write(&postgres, &topic, extent.rows, lanes).await?);
+            let stored: i64 = sqlx::query_scalar("SELECT count(*) FROM sms")
+                .fetch_one(&mut connection)
+                .await?;
+            ensure!(stored == count as i64, "{stored} of {count} rows are stored");
+        }
         if round == 0 {
             psql(running, &format!("\\copy (SELECT * FROM sms) TO '{}'", file.display()))?;
         }
         empty(&mut connection).await?;
-        let their_rate = count as f64 / copy(running, &file)?;
-        step.done(&format!("{our_rate:.0}/s and {their_rate:.0}/s"));
-        ours.push(our_rate);
-        theirs.push(their_rate);
+        theirs.push(count as f64 / copy(running, &file)?);
+        let last = |rates: &[f64]| rates.last().copied().unwrap_or_default();
+        step.done(&format!(
+            "{:.0}/s, {:.0}/s one at a time, and {:.0}/s",
+            last(&ours),
+            last(&ours_alone),
+            last(&theirs)
+        ));
     }
     postgres.close().await;
-    Ok((median(ours), median(theirs)))
+    Ok(Rates {
+        ours: median(ours),
+        ours_alone: median(ours_alone),
+        theirs: median(theirs),
+    })
 }
 
-/// Seconds that the consumer's writer takes for all batches.
-async fn write(postgres: &Postgres, round: usize, batches: usize) -> Result<f64> {
-    let topic = records::topic(round);
+/// Seconds that the consumer's writers take for all batches, each lane the batches of its partitions.
+async fn write(postgres: &Postgres, topic: &Arc<Topic>, batches: usize, lanes: usize) -> Result<f64> {
     let key = LedgerKey {
         cluster: "bench".into(),
         group: "sink".to_owned(),
         mongodb: Arc::default(),
     };
-    let starts = records::partitions(&topic).map(|partition| (partition, 0)).collect();
+    let starts = records::partitions(topic).map(|partition| (partition, 0)).collect();
     postgres.create_ledger(&key, &starts).await?;
-    let collected = records::collected(&topic, batches)?;
-    let batches: Vec<_> = collected.iter().flat_map(Collected::batches).collect();
+    let mut of_lanes: Vec<Vec<Collected>> = (0..lanes).map(|_| Vec::new()).collect();
+    for (number, collected) in records::collected(topic, batches)?.into_iter().enumerate() {
+        of_lanes[number % lanes].push(collected);
+    }
+    // Nothing is timed before all of them have decoded theirs.
+    let ready = Arc::new(Barrier::new(lanes + 1));
+    let mut writers = JoinSet::new();
+    for collected in of_lanes {
+        let (postgres, key, ready) = (postgres.clone(), key.clone(), ready.clone());
+        // A thread each, as in the consumer.
+        writers.spawn_blocking(move || {
+            Handle::current().block_on(async {
+                let batches: Vec<_> = collected.iter().flat_map(Collected::batches).collect();
+                ready.wait().await;
+                for batch in &batches {
+                    write_batch(&postgres, &key, batch).await?;
+                }
+                Ok::<_, anyhow::Error>(())
+            })
+        });
+    }
+    ready.wait().await;
     let began = Instant::now();
-    for batch in &batches {
-        let rows: RowsBySource<'_> = BTreeMap::from([(
-            Source::Sms,
-            batch.messages.iter().flat_map(|message| &message.rows).collect(),
-        )]);
-        match postgres.write(&key, &batch.moves, &rows).await? {
-            Outcome::Written(mut write) => {
-                let account = Account::of(batch, &messages(batch), &write.stored, &[], &[]);
-                write.account(&key, &account, &[]).await?;
-                write.commit().await?;
-            }
-            Outcome::Fenced => bail!("a batch was fenced"),
-        }
+    while let Some(ended) = writers.join_next().await {
+        ended??;
     }
     Ok(began.elapsed().as_secs_f64())
+}
+
+async fn write_batch(postgres: &Postgres, key: &LedgerKey, batch: &Batch<'_>) -> Result<()> {
+    let rows: RowsBySource<'_> = BTreeMap::from([(
+        Source::Sms,
+        batch.messages.iter().flat_map(|message| &message.rows).collect(),
+    )]);
+    match postgres.write(key, &batch.moves, &rows).await? {
+        Outcome::Written(mut write) => {
+            let account = Account::of(batch, &messages(batch), &write.stored, &[], &[]);
+            write.account(key, &account, &[]).await?;
+            write.commit().await?;
+            Ok(())
+        }
+        Outcome::Fenced => bail!("a batch was fenced"),
+    }
 }
 
 /// Seconds that `psql \copy` takes for the same rows.
