@@ -78,7 +78,7 @@ mod tests {
     use proptest::prelude::*;
     use std::{collections::BTreeSet, convert::Infallible};
 
-    /// What a store tells of the first guilty item's place, and of a range with none at its front.
+    /// The place that a store tells, of that of a range's first guilty item.
     type Tells = fn(usize) -> Option<usize>;
 
     fn run(size: usize, bad: &BTreeSet<usize>, tells: Tells) -> (Vec<usize>, Vec<usize>, usize) {

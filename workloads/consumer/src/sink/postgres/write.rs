@@ -220,8 +220,8 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Writes some of a batch's rows, or has no effect; answers the places of those that were stored. What was written since
-/// the savepoint before is what has no effect then, and the savepoint moves on with each that is written.
+/// Writes some of a batch's rows, or has no effect; answers the places of those that were stored. A piece that fails is
+/// rolled back to the savepoint, which moves on after each piece that is written.
 async fn piece(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, Failure> {
     let mut written = copy_new(connection, source, rows).await;
     if let Err(failure) = &written
