@@ -37,6 +37,7 @@ const DATA_PATH: &[&str] = &[
     "serde_core",
     "serde_json",
     "sha1",
+    "simdutf8",
     "tokio",
     "tokio-util",
     "uuid",

@@ -1,9 +1,8 @@
 //! What makes two records, or two deliveries, the same.
 
-use crate::Source;
+use crate::{Source, begun_hash::BegunHash};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha1::{Digest, Sha1};
 use std::{borrow::Cow, fmt};
 use uuid::{Builder, Uuid};
 
@@ -37,16 +36,16 @@ impl<'a> ClientId<'a> {
 #[derive(Debug, Clone)]
 pub struct Origin {
     /// Before the client's `id` of a record.
-    given: Sha1,
+    given: BegunHash,
     /// Before a record's canonical JSON.
-    content: Sha1,
+    content: BegunHash,
 }
 
 impl Origin {
     /// The records of one source and one user's device.
     pub fn new(tenant: &str, source: Source, user: &str, device: &str) -> Origin {
-        let mut hash = Sha1::new();
-        hash.update(NAMESPACE.as_bytes());
+        let mut hash = BegunHash::new();
+        hash.add(NAMESPACE.as_bytes());
         for part in [tenant, source.name(), user, device] {
             add(&mut hash, part);
         }
@@ -58,22 +57,27 @@ impl Origin {
 
     /// UUIDv5 over tenant, source, user, device and what the client calls the record.
     pub fn record_id(&self, id: &ClientId<'_>) -> RecordId {
-        let (mut hash, id) = match id {
-            ClientId::Given(id) => (self.given.clone(), id.as_ref()),
-            ClientId::Content(content) => (self.content.clone(), content.as_str()),
+        let (begin, id) = match id {
+            ClientId::Given(id) => (&self.given, id.as_ref()),
+            ClientId::Content(content) => (&self.content, content.as_str()),
         };
-        add(&mut hash, id);
-        let hash: [u8; 20] = hash.finalize().into();
+        let hash = begin.end([&length(id), id.as_bytes()]);
         let mut bytes = [0; 16];
-        bytes.copy_from_slice(&hash[..16]);
+        for (four, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(hash) {
+            *four = word.to_be_bytes();
+        }
         Builder::from_sha1_bytes(bytes).into_uuid()
     }
 }
 
-/// Lengths keep ("ab", "c") and ("a", "bc") apart.
-fn add(hash: &mut Sha1, part: &str) {
-    hash.update((part.len() as u64).to_be_bytes());
-    hash.update(part.as_bytes());
+fn add(hash: &mut BegunHash, part: &str) {
+    hash.add(&length(part));
+    hash.add(part.as_bytes());
+}
+
+/// Comes before each part: lengths keep ("ab", "c") and ("a", "bc") apart.
+fn length(part: &str) -> [u8; 8] {
+    (part.len() as u64).to_be_bytes()
 }
 
 /// The identity of one record, see [`Origin::record_id`].

@@ -14,6 +14,7 @@
 //! - [`metric`]: metric names
 //! - [`port`]: ports that the workloads listen on
 
+mod begun_hash;
 pub mod env;
 pub mod header;
 pub mod http;

@@ -50,12 +50,14 @@ impl<'a> Scan<'a> {
     }
 
     /// Passes `text`, if that is what comes next.
+    #[inline]
     pub(crate) fn literal(&mut self, text: &str) -> Option<()> {
         let is_next = self.text.as_bytes().get(self.at..)?.starts_with(text.as_bytes());
         is_next.then(|| self.at += text.len())
     }
 
     /// A record of `source` and what the client calls it.
+    #[inline]
     pub(crate) fn record(&mut self, source: Source) -> Option<(Record<'a>, ClientId<'a>)> {
         let start = self.at;
         self.has_fractions = false;
@@ -71,7 +73,7 @@ impl<'a> Scan<'a> {
             Some(Field::Large(id)) => ClientId::Given(id.to_string().into()),
             Some(Field::Items(_) | Field::Other) => return None,
         };
-        Some((Record::of_fields(source, fields).ok()?, id))
+        Some((Record::of_fields(fields).ok()?, id))
     }
 
     /// Where the pass is, bytes from the beginning of the text.
@@ -138,6 +140,7 @@ impl<'a> Scan<'a> {
     }
 
     /// The fields that the rules of the source ask for; the others are checked.
+    #[inline]
     fn fields(&mut self, source: Source) -> Option<Fields<'a>> {
         let mut fields = Fields::new(source);
         self.object(|scan, key| {

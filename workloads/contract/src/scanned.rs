@@ -57,7 +57,7 @@ pub struct Unusual;
 impl<'a> ScannedEnvelope<'a> {
     /// Reads a message value up to its records.
     pub fn begin(value: &'a [u8]) -> Result<ScannedEnvelope<'a>, Unusual> {
-        let text = std::str::from_utf8(value).map_err(|_| Unusual)?;
+        let text = simdutf8::basic::from_utf8(value).map_err(|_| Unusual)?;
         Self::up_to_records(text).ok_or(Unusual)
     }
 
@@ -94,6 +94,7 @@ impl<'a> ScannedEnvelope<'a> {
     }
 
     /// The next record, as one of `source`; `None` after the last one, where the envelope ends as it should.
+    #[inline]
     pub fn next_record(&mut self, source: Source) -> Result<Option<ScannedRecord<'a>>, Unusual> {
         match self.next {
             Next::Only => self.next = Next::End,

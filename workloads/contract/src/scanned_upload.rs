@@ -41,7 +41,7 @@ struct Fields<'a> {
 impl<'a> ScannedUpload<'a> {
     /// Reads a body of records of `source`.
     pub fn read(source: Source, body: &'a [u8]) -> Result<ScannedUpload<'a>, Unusual> {
-        let text = std::str::from_utf8(body).map_err(|_| Unusual)?;
+        let text = simdutf8::basic::from_utf8(body).map_err(|_| Unusual)?;
         Self::in_one_pass(source, text).ok_or(Unusual)
     }
 
