@@ -54,7 +54,7 @@ pub type Messages<'a> = HashMap<(&'a Partition, i64), &'a Message<'a>>;
 /// The messages of a batch by place, as rows and rejections name it.
 pub fn messages<'a>(batch: &'a Batch<'a>) -> Messages<'a> {
     let messages = batch.messages.iter();
-    let places = messages.map(|message| ((&message.delivery.partition, message.delivery.offset), message));
+    let places = messages.map(|message| ((message.delivery.partition, message.delivery.offset), message));
     places.collect()
 }
 
@@ -86,7 +86,7 @@ impl Account {
             next.insert(partition, step.begin());
         }
         for message in &batch.messages {
-            let partition = &message.delivery.partition;
+            let partition = message.delivery.partition;
             let offset = message.delivery.offset;
             let counts = self.counts.entry((partition.clone(), message.hour())).or_default();
             counts.messages += 1;
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::batch::{
         Delivery, RejectClass,
-        tests::{delivery, kept, partition, row},
+        tests::{delivery, partition, row},
     };
     use chrono::DateTime;
     use proptest::prelude::*;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     /// The same, before which Kafka had deleted so many.
-    fn message_after(expired: i64, number: i32, offset: i64, hour: Hour, rows: usize, bad: usize) -> Message<'static> {
+    fn message_after(expired: i64, number: i32, offset: i64, hour: Hour, good: usize, bad: usize) -> Message<'static> {
         let rejection = |index: usize| Rejection {
             partition: partition(number),
             offset,
@@ -174,27 +174,32 @@ mod tests {
             error: "name: is missing".to_owned(),
         };
         Message {
-            delivery: kept(Delivery {
+            delivery: Delivery {
                 expired,
                 ..delivery(number, offset, None)
-            }),
+            },
             taken_at: DateTime::from_timestamp(hour * HOUR + 1_800, 0).unwrap(),
-            rows: (0..rows)
-                .map(|index| Row {
-                    partition: kept(partition(number)),
-                    offset,
-                    index: index as i32,
-                    ..row((offset as u128) << 32 | index as u128, 0)
-                })
-                .collect(),
-            rejections: (rows..rows + bad).map(rejection).collect(),
+            good,
+            rejections: (good..good + bad).map(rejection).collect(),
         }
+    }
+
+    fn rows(message: &Message<'static>) -> Vec<Row<'static>> {
+        let Delivery { partition, offset, .. } = message.delivery;
+        let row = |index: usize| Row {
+            partition,
+            offset,
+            index: index as i32,
+            ..row((offset as u128) << 32 | index as u128, 0)
+        };
+        (0..message.good).map(row).collect()
     }
 
     fn batch(messages: Vec<(Message<'static>, i64)>) -> Batch<'static> {
         let mut batch = Batch::default();
         for (message, ledger) in messages {
-            batch.push(message, ledger);
+            let rows = rows(&message);
+            batch.push(message, rows, ledger);
         }
         batch
     }
@@ -212,7 +217,7 @@ mod tests {
             (message(1, 9, 7, 2, 0), 9),
             (message(0, 6, 8, 4, 0), 5),
         ]);
-        let all: Vec<&Row> = batch.messages.iter().flat_map(|message| &message.rows).collect();
+        let all: Vec<&Row> = batch.rows.iter().collect();
         let (stored, erased) = (&all[1..6], &all[8..]);
         let rejected = batch.messages[0].rejections.clone();
         let account = Account::of(&batch, &messages(&batch), stored, erased, &rejected);

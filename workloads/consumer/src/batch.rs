@@ -6,35 +6,37 @@ use crate::{
     ledger::Moves,
     topic::Partition,
 };
-use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use contract::{RecordId, Source, record::Columns};
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
 use uuid::Uuid;
 
-/// A Kafka message as it came, kept until its records are stored: a dead letter carries it unchanged.
-#[derive(Debug, Clone)]
-pub struct Delivery {
+/// A header of a message: its name and its value.
+pub type Header = (String, Option<Vec<u8>>);
+
+/// A Kafka message as it came: a dead letter carries it unchanged.
+#[derive(Debug, Clone, Copy)]
+pub struct Delivery<'a> {
     /// Where it was read.
-    pub partition: Partition,
+    pub partition: &'a Partition,
     /// Its offset.
     pub offset: i64,
-    /// Its Kafka timestamp.
-    pub timestamp: Option<DateTime<Utc>>,
+    /// Its Kafka timestamp, milliseconds since 1970.
+    pub timestamp: Option<i64>,
     /// Its key.
-    pub key: Option<Bytes>,
+    pub key: Option<&'a [u8]>,
     /// Its value.
-    pub value: Option<Bytes>,
+    pub value: Option<&'a [u8]>,
     /// Its headers.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub headers: &'a [Header],
     /// Messages before it that Kafka had deleted before they were read.
     pub expired: i64,
 }
 
-impl Delivery {
-    /// Length of the value, bytes.
-    pub fn bytes(&self) -> usize {
-        self.value.as_ref().map_or(0, Bytes::len)
+impl Delivery<'_> {
+    /// Its Kafka timestamp as a time.
+    pub fn time(&self) -> Option<DateTime<Utc>> {
+        self.timestamp.and_then(DateTime::from_timestamp_millis)
     }
 }
 
@@ -59,7 +61,7 @@ pub struct Row<'a> {
     /// Identity of the record.
     pub id: RecordId,
     /// Who sent it.
-    pub sender: Arc<Sender<'a>>,
+    pub sender: &'a Sender<'a>,
     /// Where it was read.
     pub partition: &'a Partition,
     /// Offset of its message.
@@ -127,11 +129,11 @@ pub struct Rejection {
 #[derive(Debug, Clone)]
 pub struct Message<'a> {
     /// The message as it came.
-    pub delivery: &'a Delivery,
+    pub delivery: Delivery<'a>,
     /// When the producer took it; of a message that is no envelope, Kafka's time, or that of its reading.
     pub taken_at: DateTime<Utc>,
-    /// Its good records.
-    pub rows: Vec<Row<'a>>,
+    /// How many good records it has.
+    pub good: usize,
     /// Its bad ones, or itself.
     pub rejections: Vec<Rejection>,
 }
@@ -139,7 +141,7 @@ pub struct Message<'a> {
 impl Message<'_> {
     /// Records in it, good and bad.
     pub fn records(&self) -> usize {
-        self.rows.len() + self.rejections.len()
+        self.good + self.rejections.len()
     }
 
     /// The hour in which it was taken.
@@ -158,28 +160,32 @@ pub fn usual_records(source: Source) -> usize {
 pub struct Batch<'a> {
     /// The messages, by partition in the order of their offsets.
     pub messages: Vec<Message<'a>>,
+    /// Their good records, in the same order.
+    pub rows: Vec<Row<'a>>,
     /// What the ledger must hold before, and holds after.
     pub moves: Moves,
     records: usize,
 }
 
 impl<'a> Batch<'a> {
-    /// These messages, which mean these moves.
-    pub fn of(messages: Vec<Message<'a>>, moves: Moves) -> Batch<'a> {
+    /// These messages with their rows, which mean these moves.
+    pub fn of(messages: Vec<Message<'a>>, rows: Vec<Row<'a>>, moves: Moves) -> Batch<'a> {
         Batch {
             records: messages.iter().map(Message::records).sum(),
             messages,
+            rows,
             moves,
         }
     }
 
-    /// Adds a message, which comes after those of its partition that are in it. `ledger` is what the ledger will hold for
-    /// the partition once all earlier batches are written.
-    pub fn push(&mut self, message: Message<'a>, ledger: i64) {
+    /// Adds a message, which comes after those of its partition that are in it, with its rows. `ledger` is what the
+    /// ledger will hold for the partition once all earlier batches are written.
+    pub fn push(&mut self, message: Message<'a>, rows: impl IntoIterator<Item = Row<'a>>, ledger: i64) {
         self.moves
-            .pass(&message.delivery.partition, ledger, message.delivery.offset);
+            .pass(message.delivery.partition, ledger, message.delivery.offset);
         self.records += message.records();
         self.messages.push(message);
+        self.rows.extend(rows);
     }
 
     /// Records in it, good and bad.
@@ -192,6 +198,7 @@ impl<'a> Batch<'a> {
 pub(crate) mod tests {
     use super::*;
     use crate::topic::Topic;
+    use std::sync::Arc;
 
     pub(crate) fn partition(number: i32) -> Partition {
         let topic = Topic {
@@ -210,14 +217,14 @@ pub(crate) mod tests {
         Box::leak(Box::new(value))
     }
 
-    pub(crate) fn delivery(number: i32, offset: i64, value: Option<Vec<u8>>) -> Delivery {
+    pub(crate) fn delivery(number: i32, offset: i64, value: Option<&[u8]>) -> Delivery<'_> {
         Delivery {
-            partition: partition(number),
+            partition: kept(partition(number)),
             offset,
             timestamp: None,
             key: None,
-            value: value.map(Bytes::from),
-            headers: vec![],
+            value,
+            headers: &[],
             expired: 0,
         }
     }
@@ -225,7 +232,7 @@ pub(crate) mod tests {
     pub(crate) fn row(id: u128, at: i64) -> Row<'static> {
         Row {
             id: Uuid::from_u128(id),
-            sender: Arc::new(Sender {
+            sender: kept(Sender {
                 tenant: "default".into(),
                 user: "u".into(),
                 device: "d".into(),

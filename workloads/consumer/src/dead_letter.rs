@@ -101,7 +101,7 @@ impl DeadLetters {
     /// delivery id.
     pub async fn send(
         &self,
-        letters: impl IntoIterator<Item = (&Rejection, &Delivery)>,
+        letters: impl IntoIterator<Item = (&Rejection, Delivery<'_>)>,
         attempt: u32,
     ) -> Result<(), DeadLetterError> {
         if !self.sends {
@@ -114,14 +114,19 @@ impl DeadLetters {
         stream::iter(sends).buffer_unordered(CONCURRENCY).try_collect().await
     }
 
-    async fn send_one(&self, rejection: &Rejection, delivery: &Delivery, attempt: u32) -> Result<(), DeadLetterError> {
+    async fn send_one(
+        &self,
+        rejection: &Rejection,
+        delivery: Delivery<'_>,
+        attempt: u32,
+    ) -> Result<(), DeadLetterError> {
         let topic = header::dead_letter_topic(&rejection.partition.topic.name);
         let headers = headers(&self.cluster, rejection, delivery, attempt);
         let mut record: FutureRecord<'_, [u8], [u8]> = FutureRecord::to(&topic).headers(headers);
-        if let Some(key) = &delivery.key {
+        if let Some(key) = delivery.key {
             record = record.key(key);
         }
-        if let Some(value) = &delivery.value {
+        if let Some(value) = delivery.value {
             record = record.payload(value);
         }
         match self.producer.send(record, Timeout::After(QUEUE_TIMEOUT)).await {
@@ -153,9 +158,9 @@ impl DeadLetters {
 }
 
 /// The original headers, then those of the contract.
-fn headers(cluster: &str, rejection: &Rejection, delivery: &Delivery, attempt: u32) -> OwnedHeaders {
+fn headers(cluster: &str, rejection: &Rejection, delivery: Delivery<'_>, attempt: u32) -> OwnedHeaders {
     let mut headers = OwnedHeaders::new_with_capacity(delivery.headers.len() + 10);
-    for (key, value) in &delivery.headers {
+    for (key, value) in delivery.headers {
         headers = headers.insert(Header {
             key,
             value: value.as_deref(),
@@ -180,7 +185,7 @@ fn headers(cluster: &str, rejection: &Rejection, delivery: &Delivery, attempt: u
     if let Some(index) = rejection.index {
         text(header::INDEX, index.to_string());
     }
-    if let Some(timestamp) = delivery.timestamp {
+    if let Some(timestamp) = delivery.time() {
         text(
             header::TIMESTAMP,
             timestamp.to_rfc3339_opts(SecondsFormat::Millis, true),
@@ -198,18 +203,17 @@ fn headers(cluster: &str, rejection: &Rejection, delivery: &Delivery, attempt: u
 mod tests {
     use super::*;
     use crate::batch::{RejectClass, tests::partition};
-    use chrono::DateTime;
     use rdkafka::message::Headers;
 
     #[test]
     fn a_letter_says_where_it_comes_from_and_why_and_keeps_the_headers_it_had() {
         let delivery = Delivery {
-            partition: partition(3),
+            partition: &partition(3),
             offset: 42,
-            timestamp: DateTime::from_timestamp_millis(1_700_000_000_123),
+            timestamp: Some(1_700_000_000_123),
             key: None,
             value: None,
-            headers: vec![("trace".to_owned(), Some(b"t".to_vec())), ("none".to_owned(), None)],
+            headers: &[("trace".to_owned(), Some(b"t".to_vec())), ("none".to_owned(), None)],
             expired: 0,
         };
         let rejection = Rejection {
@@ -219,7 +223,7 @@ mod tests {
             class: RejectClass::Validation,
             error: "name: is missing".to_owned(),
         };
-        let headers = headers("cluster", &rejection, &delivery, 1);
+        let headers = headers("cluster", &rejection, delivery, 1);
         let shown: Vec<(String, Option<String>)> = headers
             .as_borrowed()
             .iter()

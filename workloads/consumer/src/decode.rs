@@ -1,6 +1,6 @@
 //! From a Kafka message to rows, and to rejections where it is not fit to be stored.
 
-use crate::batch::{Delivery, Message, RejectClass, Rejection, Row, Sender, usual_records};
+use crate::batch::{Delivery, Message, RejectClass, Rejection, Row, Sender};
 use chrono::{DateTime, Datelike, Utc};
 use contract::{
     Envelope, RawEnvelope, Reading, ScannedEnvelope,
@@ -10,22 +10,31 @@ use contract::{
     scanned::{ScannedRecord, Unusual},
 };
 use serde_json::error::Category;
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, cell::OnceCell};
 
-/// Reads a message. Whatever cannot be stored comes back as a rejection; nothing is left out.
-pub fn decode(delivery: &Delivery) -> Message<'_> {
-    let decoded = match &delivery.value {
-        Some(value) => in_one_pass(delivery, value).or_else(|Unusual| records(delivery, value)),
+/// Where it is kept who sent the records of one message, for as long as there are rows of it.
+pub type SenderOnce<'a> = OnceCell<Sender<'a>>;
+
+/// Reads a message and adds its good records to `rows`. Whatever cannot be stored comes back as a rejection; nothing is
+/// left out.
+pub fn decode<'a, 'd: 'a>(delivery: Delivery<'d>, sender: &'a SenderOnce<'d>, rows: &mut Vec<Row<'a>>) -> Message<'a> {
+    let before = rows.len();
+    let decoded = match delivery.value {
+        Some(value) => in_one_pass(delivery, value, sender, rows).or_else(|Unusual| {
+            rows.truncate(before);
+            records(delivery, value, sender, rows)
+        }),
         None => Err("not an envelope: the message has no value".to_owned()),
     };
     match decoded {
         Ok(content) => Message {
-            taken_at: taken_at(Some(content.received_at), delivery.timestamp),
+            taken_at: taken_at(Some(content.received_at), || delivery.time()),
             delivery,
-            rows: content.rows,
+            good: rows.len() - before,
             rejections: content.rejections,
         },
         Err(error) => {
+            rows.truncate(before);
             let rejection = Rejection {
                 partition: delivery.partition.clone(),
                 offset: delivery.offset,
@@ -34,9 +43,9 @@ pub fn decode(delivery: &Delivery) -> Message<'_> {
                 error,
             };
             Message {
-                taken_at: taken_at(None, delivery.timestamp),
+                taken_at: taken_at(None, || delivery.time()),
                 delivery,
-                rows: Vec::new(),
+                good: 0,
                 rejections: vec![rejection],
             }
         }
@@ -60,33 +69,36 @@ fn describe(error: EnvelopeError) -> String {
     }
 }
 
-/// What is in a message.
-struct Content<'a> {
+/// What is in a message beside its good records.
+struct Content {
     /// When it was taken, as it says itself.
     received_at: DateTime<Utc>,
-    rows: Vec<Row<'a>>,
     rejections: Vec<Rejection>,
 }
 
-/// What is in a message of which everything is as it should be.
-fn in_one_pass<'a>(delivery: &'a Delivery, value: &'a [u8]) -> Result<Content<'a>, Unusual> {
+/// Reads a message of which everything is as it should be.
+fn in_one_pass<'a, 'd: 'a>(
+    delivery: Delivery<'d>,
+    value: &'d [u8],
+    sender: &'a SenderOnce<'d>,
+    rows: &mut Vec<Row<'a>>,
+) -> Result<Content, Unusual> {
     let source = delivery.partition.topic.source;
     let mut envelope = ScannedEnvelope::begin(value)?;
     let origin = Origin::new(&envelope.tenant, source, &envelope.user, &envelope.device);
-    let sender = Arc::new(Sender {
+    let sender = sender.get_or_init(|| Sender {
         tenant: std::mem::take(&mut envelope.tenant),
         user: std::mem::take(&mut envelope.user),
         device: std::mem::take(&mut envelope.device),
         batch_id: envelope.batch_id,
         received_at: envelope.received_at,
     });
-    let mut rows = Vec::with_capacity(usual_records(source));
     let mut index = 0;
     while let Some(ScannedRecord { record, id, text }) = envelope.next_record(source)? {
         rows.push(Row {
             id: origin.record_id(&id),
-            sender: sender.clone(),
-            partition: &delivery.partition,
+            sender,
+            partition: delivery.partition,
             offset: delivery.offset,
             index,
             event_time: record.event_time,
@@ -97,31 +109,34 @@ fn in_one_pass<'a>(delivery: &'a Delivery, value: &'a [u8]) -> Result<Content<'a
     }
     Ok(Content {
         received_at: sender.received_at,
-        rows,
         rejections: Vec::new(),
     })
 }
 
-/// What is in a message, whatever form it has.
-fn records<'a>(delivery: &'a Delivery, value: &'a [u8]) -> Result<Content<'a>, String> {
+/// Reads a message, whatever form it has. Where the one pass has found who sent it, that is who the general way finds.
+fn records<'a, 'd: 'a>(
+    delivery: Delivery<'d>,
+    value: &'d [u8],
+    sender: &'a SenderOnce<'d>,
+    rows: &mut Vec<Row<'a>>,
+) -> Result<Content, String> {
     let source = delivery.partition.topic.source;
     let envelope = RawEnvelope::decode(value).map_err(describe)?;
     let origin = Origin::new(&envelope.tenant, source, &envelope.user, &envelope.device);
-    let sender = Arc::new(Sender {
+    let sender = sender.get_or_init(|| Sender {
         tenant: envelope.tenant,
         user: envelope.user,
         device: envelope.device,
         batch_id: envelope.batch_id,
         received_at: envelope.received_at,
     });
-    let mut rows = Vec::with_capacity(envelope.records.len());
     let mut rejections = Vec::new();
     for (index, raw) in (0..).zip(envelope.records) {
         match Reading::of(source, raw) {
             Ok(Reading { record, id, text }) => rows.push(Row {
                 id: origin.record_id(&id),
-                sender: sender.clone(),
-                partition: &delivery.partition,
+                sender,
+                partition: delivery.partition,
                 offset: delivery.offset,
                 index,
                 event_time: record.event_time,
@@ -147,17 +162,18 @@ fn records<'a>(delivery: &'a Delivery, value: &'a [u8]) -> Result<Content<'a>, S
     }
     Ok(Content {
         received_at: sender.received_at,
-        rows,
         rejections,
     })
 }
 
 /// When a message was taken: as it says itself, else as Kafka says, else now. Anybody may write to a topic, and no clock
 /// of ours was ever before this century or after the next.
-fn taken_at(received_at: Option<DateTime<Utc>>, timestamp: Option<DateTime<Utc>>) -> DateTime<Utc> {
-    let mut times = [received_at, timestamp].into_iter().flatten();
-    let believed = times.find(|time| (2_000..2_200).contains(&time.year()));
-    believed.unwrap_or_else(Utc::now)
+fn taken_at(received_at: Option<DateTime<Utc>>, timestamp: impl FnOnce() -> Option<DateTime<Utc>>) -> DateTime<Utc> {
+    let is_believed = |time: &DateTime<Utc>| (2_000..2_200).contains(&time.year());
+    let received_at = received_at.filter(is_believed);
+    received_at
+        .or_else(|| timestamp().filter(is_believed))
+        .unwrap_or_else(Utc::now)
 }
 
 #[cfg(test)]
@@ -169,8 +185,15 @@ mod tests {
     use serde_json::json;
     use uuid::Uuid;
 
-    fn delivery(value: Option<Vec<u8>>) -> &'static Delivery {
-        kept(crate::batch::tests::delivery(2, 9, value))
+    fn delivery(value: Option<Vec<u8>>) -> Delivery<'static> {
+        crate::batch::tests::delivery(2, 9, value.map(|value| kept(value).as_slice()))
+    }
+
+    fn decoded(value: Option<Vec<u8>>) -> (Message<'static>, Vec<Row<'static>>) {
+        let mut rows = Vec::new();
+        let message = decode(delivery(value), kept(SenderOnce::new()), &mut rows);
+        assert_eq!(message.good, rows.len());
+        (message, rows)
     }
 
     #[test]
@@ -188,8 +211,8 @@ mod tests {
                 json!({"timestamp": 2, "name": "b"}),
             ],
         };
-        let message = decode(delivery(Some(envelope.encode(contract::Source::Events))));
-        assert_eq!(message.rows.iter().map(|row| row.index).collect::<Vec<_>>(), [0, 2]);
+        let (message, rows) = decoded(Some(envelope.encode(contract::Source::Events)));
+        assert_eq!(rows.iter().map(|row| row.index).collect::<Vec<_>>(), [0, 2]);
         assert_eq!(
             message.rejections,
             [Rejection {
@@ -205,8 +228,8 @@ mod tests {
     #[test]
     fn a_message_that_is_no_envelope_is_one_rejection_of_the_whole() {
         for value in [None, Some(b"{".to_vec()), Some(b"\xff".to_vec())] {
-            let message = decode(delivery(value));
-            assert!(message.rows.is_empty());
+            let (message, rows) = decoded(value);
+            assert!(rows.is_empty());
             assert_eq!(message.rejections.len(), 1);
             assert_eq!(message.rejections[0].index, None);
             assert_eq!(message.rejections[0].class, RejectClass::Decode);
@@ -221,10 +244,10 @@ mod tests {
                 .and_then(|now| now.with_day(1)?.with_year(year))
         };
         let (good, other) = (at(2026), at(2025));
-        assert_eq!(taken_at(good, other), good.unwrap());
+        assert_eq!(taken_at(good, || other), good.unwrap());
         for absurd in [at(-9_000), at(1970), at(9_999), None] {
-            assert_eq!(taken_at(absurd, other), other.unwrap());
-            assert!(Utc::now() - taken_at(absurd, absurd) < TimeDelta::hours(1));
+            assert_eq!(taken_at(absurd, || other), other.unwrap());
+            assert!(Utc::now() - taken_at(absurd, || absurd) < TimeDelta::hours(1));
         }
     }
 
@@ -245,8 +268,8 @@ mod tests {
         .encode(contract::Source::Sms);
         let place = message.iter().rposition(|byte| *byte == b'?').unwrap();
         message.splice(place..=place, *br"\ud800");
-        let message = decode(delivery(Some(message)));
-        assert!(message.rows.is_empty());
+        let (message, rows) = decoded(Some(message));
+        assert!(rows.is_empty());
         let errors: Vec<_> = message
             .rejections
             .iter()
@@ -272,11 +295,40 @@ mod tests {
         .encode(contract::Source::Sms)
     }
 
+    /// What one of the two ways makes of a message.
+    type Read<E> = Result<(Content, Vec<Row<'static>>), E>;
+
+    /// One of the two ways.
+    type Way<E> = fn(
+        Delivery<'static>,
+        &'static [u8],
+        &'static SenderOnce<'static>,
+        &mut Vec<Row<'static>>,
+    ) -> Result<Content, E>;
+
+    fn read<E>(delivery: Delivery<'static>, way: Way<E>) -> Read<E> {
+        let mut rows = Vec::new();
+        let value = delivery.value.unwrap();
+        let content = way(delivery, value, kept(SenderOnce::new()), &mut rows)?;
+        Ok((content, rows))
+    }
+
     #[test]
     fn a_usual_upload_is_read_in_one_pass() {
-        let delivery = delivery(Some(upload()));
-        let value = delivery.value.as_deref().unwrap();
-        assert_eq!(in_one_pass(delivery, value).map(|content| content.rows.len()), Ok(2));
+        let (_, rows) = read(delivery(Some(upload())), in_one_pass).ok().unwrap();
+        assert_eq!(rows.len(), 2);
+    }
+
+    #[test]
+    fn what_the_one_pass_began_is_no_part_of_what_the_general_way_reads() {
+        let mut rows = decoded(Some(upload())).1;
+        let before = rows.len();
+        let message = String::from_utf8(upload()).unwrap().replace("\"é\"", "7");
+        assert_ne!(message.as_bytes(), upload());
+        let delivery = delivery(Some(message.into_bytes()));
+        let message = decode(delivery, kept(SenderOnce::new()), &mut rows);
+        assert_eq!((message.good, message.rejections.len()), (1, 1));
+        assert_eq!(rows[before..].iter().map(|row| row.index).collect::<Vec<_>>(), [0]);
     }
 
     proptest! {
@@ -289,10 +341,9 @@ mod tests {
             let place = place.index(message.len());
             message[place] = byte;
             let delivery = delivery(Some(message));
-            let value = delivery.value.as_deref().unwrap();
-            if let Ok(quick) = in_one_pass(delivery, value) {
-                let general = records(delivery, value).unwrap();
-                prop_assert_eq!(format!("{:?}", quick.rows), format!("{:?}", general.rows));
+            if let Ok((quick, quick_rows)) = read(delivery, in_one_pass) {
+                let (general, general_rows) = read(delivery, records).unwrap();
+                prop_assert_eq!(format!("{:?}", quick_rows), format!("{:?}", general_rows));
                 prop_assert_eq!(quick.received_at, general.received_at);
                 prop_assert_eq!(general.rejections, []);
             }
@@ -301,7 +352,7 @@ mod tests {
 
     #[test]
     fn an_error_does_not_quote_the_message() {
-        let message = decode(delivery(Some(br#"{"v": "my secret"}"#.to_vec())));
+        let (message, _) = decoded(Some(br#"{"v": "my secret"}"#.to_vec()));
         assert_eq!(
             message.rejections[0].error,
             "not an envelope: a field is missing or of the wrong type at line 1 column 17"

@@ -13,7 +13,7 @@
 //! - [`config`]: what the environment decides
 //! - [`topic`], [`topic_ids`]: topics by id, because a recreated topic keeps its name
 //! - [`poll`]: the reader, and its part in the consumer group
-//! - [`collected`], [`decode`], [`batch`], [`ledger`]: from messages to what is written together; [`account`]: what became
+//! - [`copies`], [`collected`], [`decode`], [`batch`], [`ledger`]: from messages to what is written together; [`account`]: what became
 //!   of it
 //! - [`writer`]: the order of writing, and its patience
 //! - [`breaker`]: stops where nearly nothing can be stored
@@ -26,6 +26,7 @@ pub mod batch;
 pub mod breaker;
 pub mod collected;
 pub mod config;
+pub mod copies;
 pub mod dead_letter;
 pub mod decode;
 pub mod dlq;

@@ -150,7 +150,7 @@ impl Metrics {
             self.end_to_end
                 .with_label_values(&[source])
                 .observe(since(message.taken_at));
-            if let Some(time) = message.delivery.timestamp {
+            if let Some(time) = message.delivery.time() {
                 self.store_latency.with_label_values(&[source]).observe(since(time));
             }
         }

@@ -135,9 +135,10 @@ impl Writer {
     /// Writes batch after batch, up to the first that is not written: how that one ended. With the average number of
     /// records of a message.
     async fn write_collected(&mut self, collected: &Collected) -> (Ending, f64) {
-        let batches = collected.batches();
+        let senders = collected.senders();
+        let batches = collected.batches(&senders);
         let records: usize = batches.iter().map(Batch::records).sum();
-        let density = records as f64 / collected.deliveries.len().max(1) as f64;
+        let density = records as f64 / collected.len().max(1) as f64;
         for batch in &batches {
             let ending = self.write_unless_stale(collected.epoch, batch).await;
             match ending {
@@ -201,7 +202,7 @@ impl Writer {
             .iter()
             .flat_map(|message| message.rejections.iter().cloned())
             .collect();
-        let mut rows = unique(batch.messages.iter().flat_map(|message| &message.rows));
+        let mut rows = unique(&batch.rows);
 
         for (source, rows) in &mut rows {
             if self.mongodb.stores(*source) {
@@ -321,7 +322,7 @@ impl Writer {
         messages: &Messages<'_>,
         buried: &mut Buried,
     ) -> Result<(), GivenUp> {
-        let letters: Vec<(&Rejection, &Delivery)> = rejections
+        let letters: Vec<(&Rejection, Delivery<'_>)> = rejections
             .iter()
             .filter(|rejection| !buried.contains(&place(rejection)))
             .filter_map(|rejection| {
@@ -418,7 +419,7 @@ fn rejection(row: &Row, reason: &str) -> Rejection {
 }
 
 /// Each record id once: of facts the first one, of versions the newest.
-fn unique<'a>(rows: impl Iterator<Item = &'a Row<'a>>) -> RowsBySource<'a> {
+fn unique<'a>(rows: &'a [Row<'a>]) -> RowsBySource<'a> {
     let mut by_source: RowsBySource<'a> = BTreeMap::new();
     let mut places: HashMap<(Source, RecordId), usize> = HashMap::new();
     for row in rows {
@@ -470,7 +471,7 @@ mod tests {
             of_source(Source::Contacts, row(1, 20)),
             of_source(Source::Sms, row(2, 5)),
         ];
-        let unique = unique(rows.iter());
+        let unique = unique(&rows);
         let times = |source| -> Vec<(Uuid, i64)> {
             unique[&source]
                 .iter()

@@ -141,15 +141,16 @@ fn take(
 ) {
     while let Some(collected) = waiting.blocking_recv() {
         let mut count = Count::default();
-        for Batch { messages, .. } in collected.batches() {
+        let senders = collected.senders();
+        for Batch { messages, rows, .. } in collected.batches(&senders) {
+            count.records += rows.len() as u64;
             for message in messages {
                 count.messages += 1;
-                count.records += message.rows.len() as u64;
-                count.bytes += message.delivery.key.as_ref().map_or(0, |key| key.len()) as u64;
-                count.bytes += message.delivery.bytes() as u64;
+                let texts = [message.delivery.key, message.delivery.value];
+                count.bytes += texts.into_iter().flatten().map(<[u8]>::len).sum::<usize>() as u64;
             }
         }
-        drop(collected.deliveries);
+        drop(senders);
         let completion = Completion {
             lane,
             epoch: collected.epoch,

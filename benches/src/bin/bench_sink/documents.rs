@@ -61,11 +61,12 @@ pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Exte
         .build();
     let database = Client::with_options(options)?.database(DATABASE);
     let collected = records::collected(&records::topic(0), extent.documents)?;
-    let batches: Vec<Batch> = collected.iter().flat_map(Collected::batches).collect();
-    let batches: Vec<Vec<&Row>> = batches
-        .iter()
-        .map(|batch| batch.messages.iter().flat_map(|message| &message.rows).collect())
+    let senders: Vec<_> = collected.iter().map(Collected::senders).collect();
+    let with_senders = collected.iter().zip(&senders);
+    let batches: Vec<Batch> = with_senders
+        .flat_map(|(collected, senders)| collected.batches(senders))
         .collect();
+    let batches: Vec<Vec<&Row>> = batches.iter().map(|batch| batch.rows.iter().collect()).collect();
     let count = extent.documents * records::BATCH;
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for round in 0..extent.rounds {

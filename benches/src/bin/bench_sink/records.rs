@@ -53,13 +53,14 @@ pub(crate) fn collected(topic: &Arc<Topic>, count: usize) -> Result<Vec<Collecte
             let first = (number / partitions.len() * UPLOADS) as i64;
             let mut collected = Collected::new(LIMITS, UPLOAD as f64, 0);
             for upload in 0..UPLOADS {
+                let value = envelope(number * UPLOADS + upload, now).encode(Source::Sms);
                 let delivery = Delivery {
-                    partition: partition.clone(),
+                    partition,
                     offset: first + upload as i64,
-                    timestamp: Some(now),
+                    timestamp: Some(now.timestamp_millis()),
                     key: None,
-                    value: Some(envelope(number * UPLOADS + upload, now).encode(Source::Sms).into()),
-                    headers: Vec::new(),
+                    value: Some(&value),
+                    headers: &[],
                     expired: 0,
                 };
                 collected.push(delivery, first)?;

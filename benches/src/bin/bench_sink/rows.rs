@@ -120,7 +120,11 @@ async fn write(postgres: &Postgres, topic: &Arc<Topic>, batches: usize, lanes: u
         // A thread each, as in the consumer.
         writers.spawn_blocking(move || {
             Handle::current().block_on(async {
-                let batches: Vec<_> = collected.iter().flat_map(Collected::batches).collect();
+                let senders: Vec<_> = collected.iter().map(Collected::senders).collect();
+                let with_senders = collected.iter().zip(&senders);
+                let batches: Vec<_> = with_senders
+                    .flat_map(|(collected, senders)| collected.batches(senders))
+                    .collect();
                 ready.wait().await;
                 for batch in &batches {
                     write_batch(&postgres, &key, batch).await?;
@@ -138,10 +142,7 @@ async fn write(postgres: &Postgres, topic: &Arc<Topic>, batches: usize, lanes: u
 }
 
 async fn write_batch(postgres: &Postgres, key: &LedgerKey, batch: &Batch<'_>) -> Result<()> {
-    let rows: RowsBySource<'_> = BTreeMap::from([(
-        Source::Sms,
-        batch.messages.iter().flat_map(|message| &message.rows).collect(),
-    )]);
+    let rows: RowsBySource<'_> = BTreeMap::from([(Source::Sms, batch.rows.iter().collect())]);
     match postgres.write(key, &batch.moves, &rows).await? {
         Outcome::Written(mut write) => {
             let account = Account::of(batch, &messages(batch), &write.stored, &[], &[]);

@@ -159,7 +159,10 @@ impl Lanes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::{Delivery, tests::delivery};
+    use crate::batch::{
+        Delivery,
+        tests::{delivery, kept},
+    };
     use contract::Source;
     use uuid::Uuid;
 
@@ -192,10 +195,10 @@ mod tests {
         }
     }
 
-    fn message(partition: &Partition, bytes: usize) -> Delivery {
+    fn message(partition: &Partition, bytes: usize) -> Delivery<'_> {
         Delivery {
-            partition: partition.clone(),
-            ..delivery(0, 0, Some(vec![b'x'; bytes]))
+            partition,
+            ..delivery(0, 0, Some(kept(vec![b'x'; bytes])))
         }
     }
 
@@ -235,7 +238,7 @@ mod tests {
         assert_eq!(lanes.next(&one), Some(1));
         let number = lanes.number(&one);
         let collected = lanes.take(number, 0);
-        assert_eq!(collected.deliveries.len(), 1);
+        assert_eq!(collected.len(), 1);
         assert_eq!(lanes.next(&one), None);
         assert!(lanes.is_writing(&BTreeSet::from([one.clone()])));
         assert!(!lanes.is_writing(&BTreeSet::from([other])));

@@ -74,8 +74,7 @@ pub(super) struct State {
 impl State {
     /// The offset that is to come next; `None` when the partition is not this reader's.
     pub(super) fn expected(&self, partition: &Partition) -> Option<i64> {
-        let handed_over = self.positions.next(partition);
-        self.lanes.next(partition).or(handed_over)
+        self.lanes.next(partition).or_else(|| self.positions.next(partition))
     }
 }
 

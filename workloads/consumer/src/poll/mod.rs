@@ -10,8 +10,12 @@ pub mod lane;
 pub mod membership;
 pub mod start;
 
-use crate::{batch::Delivery, collected::Collected, topic::Partition, topic_ids::TopicIdsError};
-use chrono::DateTime;
+use crate::{
+    batch::{Delivery, Header},
+    collected::Collected,
+    topic::Partition,
+    topic_ids::TopicIdsError,
+};
 use membership::{Membership, State};
 use rdkafka::{
     ClientConfig, Message,
@@ -318,7 +322,15 @@ impl Reader {
             expired = self.expired(&mut state, &partition, expected..offset);
         }
         let collected = &mut state.lanes.of(&partition).collected;
-        let delivery = delivery(collected, partition, message, expired);
+        let delivery = Delivery {
+            partition: &partition,
+            offset,
+            timestamp: message.timestamp().to_millis(),
+            key: message.key(),
+            value: message.payload(),
+            headers: &headers(message),
+            expired,
+        };
         if let Err(error) = collected.push(delivery, ledger) {
             // Not to be expected: the same numbers were looked at before. Reading the ledger again repairs it.
             tracing::error!(%error, "a message came out of order");
@@ -451,23 +463,11 @@ impl Reader {
     }
 }
 
-fn delivery(collected: &mut Collected, partition: Partition, message: &BorrowedMessage<'_>, expired: i64) -> Delivery {
-    let headers = message.headers().map_or_else(Vec::new, |headers| {
+fn headers(message: &BorrowedMessage<'_>) -> Vec<Header> {
+    message.headers().map_or_else(Vec::new, |headers| {
         headers
             .iter()
             .map(|header| (header.key.to_owned(), header.value.map(<[u8]>::to_vec)))
             .collect()
-    });
-    Delivery {
-        partition,
-        offset: message.offset(),
-        timestamp: message
-            .timestamp()
-            .to_millis()
-            .and_then(DateTime::from_timestamp_millis),
-        key: message.key().map(|key| collected.copy(key)),
-        value: message.payload().map(|value| collected.copy(value)),
-        headers,
-        expired,
-    }
+    })
 }
