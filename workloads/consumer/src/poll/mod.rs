@@ -43,6 +43,8 @@ const POLL: Duration = Duration::from_millis(100);
 /// on, for the other lanes and so that the group does not think this reader dead. Pausing throws away what was fetched
 /// ahead: not for every batch.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Between two commits to Kafka: of every batch its own, a busy reader would keep the group's coordinator as busy.
+const COMMIT_EVERY: Duration = Duration::from_millis(50);
 /// Time between commits of offsets that Kafka did not acknowledge.
 const COMMIT_AGAIN: Duration = Duration::from_secs(1);
 /// Between two looks at whether the ledger is where it was left, and the longest of them: nothing is read meanwhile.
@@ -180,8 +182,8 @@ impl Reader {
                 self.consumer.context().settle_one(POLL);
                 continue;
             }
-            let due = self.state().lanes.due_in();
-            let wait = due.unwrap_or(POLL).min(POLL);
+            let batch = self.state().lanes.due_in().unwrap_or(POLL);
+            let wait = batch.min(self.commit_in()).min(POLL);
             self.read_run(wait)?;
         }
         Ok(())
@@ -282,15 +284,24 @@ impl Reader {
         moved.is_some()
     }
 
-    /// Tells Kafka what is stored. A hint for those who measure the lag: the ledger is what counts, and nobody waits
-    /// for the answer.
+    /// Tells Kafka what is stored, if it is time to. A hint for those who measure the lag: the ledger is what counts, and
+    /// nobody waits for the answer.
     fn commit(&mut self, now: bool) {
-        let context = self.consumer.context();
-        let fresh = std::mem::take(&mut context.state().fresh);
-        if fresh || now || self.committed_at.elapsed() >= COMMIT_AGAIN {
+        if now || self.commit_in().is_zero() {
+            let context = self.consumer.context();
+            context.state().fresh = false;
             context.commit(&self.consumer);
             self.committed_at = Instant::now();
         }
+    }
+
+    /// How long it is until the next commit.
+    fn commit_in(&self) -> Duration {
+        let interval = match self.state().fresh {
+            true => COMMIT_EVERY,
+            false => COMMIT_AGAIN,
+        };
+        interval.saturating_sub(self.committed_at.elapsed())
     }
 
     /// Takes a message to its lane. Answers whether the lane has enough then.
