@@ -3,7 +3,8 @@
 //! Both read the same topics to their ends, in turns, from a broker on the same machine, with which they share its
 //! cores. Ours is the consumer's own reader, which joins its group, decodes into rows, checks them and hands them on in
 //! batches, as in a pipeline; only the writers are missing: the batches are counted and dropped. Time begins for both
-//! when they have been given their partitions; the start of the JVM is no part of it.
+//! when they have been given their partitions; the start of the JVM is no part of it. Each side reads each topic once
+//! before it counts: until then the broker is busy with compiling how it answers.
 //!
 //! What is read are the generator's uploads, as the producer writes them: text messages of 20 records, and single events.
 //!
@@ -90,15 +91,21 @@ async fn measure(
     tokio::task::block_in_place(|| fill::topic(&running.kafka, topic, &distinct, messages))?;
     step.done("");
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-    for round in 0..rounds {
-        let step = progress.step(format!("{name}, round {}", round + 1));
+    for round in 0..=rounds {
+        let is_warm_up = round == 0;
+        let step = progress.step(match is_warm_up {
+            true => format!("{name}, warm-up"),
+            false => format!("{name}, round {round}"),
+        });
         let group = format!("bench-{topic}-{round}");
         let records = messages * u64::from(subject.records);
         let our_rate = reader::read(running, subject.source, &format!("{group}-ours"), messages, records).await?;
         let their_rate = tools::consume(&running.kafka, topic, &format!("{group}-theirs"), messages).await?;
         step.done(&format!("{} and {}", shown(our_rate), shown(their_rate)));
-        ours.push(our_rate);
-        theirs.push(their_rate);
+        if !is_warm_up {
+            ours.push(our_rate);
+            theirs.push(their_rate);
+        }
     }
     kafka::delete(&running.kafka, topic).await?;
     let middle = |rates: &[Rate], what: fn(&Rate) -> f64| median(rates.iter().map(what).collect());
