@@ -7,9 +7,8 @@ use crate::{
     topic::Partition,
 };
 use chrono::{DateTime, Utc};
-use contract::{RecordId, Source, record::Columns};
+use contract::{RecordId, Sender, Source, record::Columns};
 use std::borrow::Cow;
-use uuid::Uuid;
 
 /// A header of a message: its name and its value.
 pub type Header = (String, Option<Vec<u8>>);
@@ -38,21 +37,6 @@ impl Delivery<'_> {
     pub fn time(&self) -> Option<DateTime<Utc>> {
         self.timestamp.and_then(DateTime::from_timestamp_millis)
     }
-}
-
-/// Who sent the records of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Sender<'a> {
-    /// Tenant of the client.
-    pub tenant: Cow<'a, str>,
-    /// User.
-    pub user: Cow<'a, str>,
-    /// Device of the user.
-    pub device: Cow<'a, str>,
-    /// The upload.
-    pub batch_id: Uuid,
-    /// When the producer took it.
-    pub received_at: DateTime<Utc>,
 }
 
 /// A record that is fit to be stored, with all that both stores need.
@@ -199,6 +183,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::topic::Topic;
     use std::sync::Arc;
+    use uuid::Uuid;
 
     pub(crate) fn partition(number: i32) -> Partition {
         let topic = Topic {

@@ -1,9 +1,9 @@
 //! From a Kafka message to rows, and to rejections where it is not fit to be stored.
 
-use crate::batch::{Delivery, Message, RejectClass, Rejection, Row, Sender};
+use crate::batch::{Delivery, Message, RejectClass, Rejection, Row};
 use chrono::{DateTime, Datelike, Utc};
 use contract::{
-    Envelope, RawEnvelope, Reading, ScannedEnvelope,
+    Envelope, RawEnvelope, Reading, ScannedRecords, Sender,
     identity::Origin,
     message::EnvelopeError,
     reading::ReadingError,
@@ -84,17 +84,11 @@ fn in_one_pass<'a, 'd: 'a>(
     rows: &mut Vec<Row<'a>>,
 ) -> Result<Content, Unusual> {
     let source = delivery.partition.topic.source;
-    let mut envelope = ScannedEnvelope::begin(value)?;
-    let origin = Origin::new(&envelope.tenant, source, &envelope.user, &envelope.device);
-    let sender = sender.get_or_init(|| Sender {
-        tenant: std::mem::take(&mut envelope.tenant),
-        user: std::mem::take(&mut envelope.user),
-        device: std::mem::take(&mut envelope.device),
-        batch_id: envelope.batch_id,
-        received_at: envelope.received_at,
-    });
+    let (found, mut records) = ScannedRecords::begin(value)?;
+    let sender = sender.get_or_init(|| found);
+    let origin = Origin::new(&sender.tenant, source, &sender.user, &sender.device);
     let mut index = 0;
-    while let Some(ScannedRecord { record, id, text }) = envelope.next_record(source)? {
+    while let Some(ScannedRecord { record, id, text }) = records.next_record(source)? {
         rows.push(Row {
             id: origin.record_id(&id),
             sender,
@@ -122,14 +116,8 @@ fn records<'a, 'd: 'a>(
 ) -> Result<Content, String> {
     let source = delivery.partition.topic.source;
     let envelope = RawEnvelope::decode(value).map_err(describe)?;
-    let origin = Origin::new(&envelope.tenant, source, &envelope.user, &envelope.device);
-    let sender = sender.get_or_init(|| Sender {
-        tenant: envelope.tenant,
-        user: envelope.user,
-        device: envelope.device,
-        batch_id: envelope.batch_id,
-        received_at: envelope.received_at,
-    });
+    let sender = sender.get_or_init(|| envelope.sender);
+    let origin = Origin::new(&sender.tenant, source, &sender.user, &sender.device);
     let mut rejections = Vec::new();
     for (index, raw) in (0..).zip(envelope.records) {
         match Reading::of(source, raw) {

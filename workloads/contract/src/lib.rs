@@ -5,7 +5,7 @@
 //! - [`env`](mod@env): environment variables of the workload images
 //! - [`source`]: the five kinds of synced data, with their topics and consumer groups
 //! - [`message`]: the envelope on the topics, and the HTTP request and answer in front of them
-//! - [`raw_envelope`]: the same envelope with its records as text
+//! - [`sender`]: what an envelope says beside its records; [`raw_envelope`]: an envelope with its records as text
 //! - [`record`]: what a record of each source must look like; [`reading`]: records as text, checked without a copy;
 //!   [`scanned`] and [`scanned_upload`]: envelopes and uploads of such records, in one pass
 //! - [`identity`]: record ids, delivery ids and receipts
@@ -29,13 +29,15 @@ mod rfc3339;
 mod scan;
 pub mod scanned;
 pub mod scanned_upload;
+pub mod sender;
 pub mod source;
 
 pub use identity::{DeliveryId, Receipt, RecordId};
 pub use message::{Envelope, RecordResult, SyncRequest, SyncResponse};
-pub use raw_envelope::{Heading, RawEnvelope};
+pub use raw_envelope::RawEnvelope;
 pub use reading::Reading;
 pub use record::{FieldError, Record};
-pub use scanned::ScannedEnvelope;
+pub use scanned::ScannedRecords;
 pub use scanned_upload::ScannedUpload;
+pub use sender::Sender;
 pub use source::Source;

@@ -1,32 +1,21 @@
-//! The envelope with its records as text, for those who write it and those who pass them on: see
+//! The envelope with its records as text, for those who pass them on: see
 //! [`Envelope`](crate::Envelope) for the form.
 
 use crate::{
-    Source,
+    Sender,
     message::{ENVELOPE_VERSION, EnvelopeError, check_sender},
 };
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::borrow::Cow;
 use uuid::Uuid;
 
-/// More than an envelope takes beside its records, its user and its device, bytes.
-const FRAME: usize = 256;
-
 /// An [`Envelope`](crate::Envelope) of this release's version whose records are text.
 #[derive(Debug, Clone)]
 pub struct RawEnvelope<'a> {
-    /// Tenant of the client.
-    pub tenant: Cow<'a, str>,
-    /// User, also the message key.
-    pub user: Cow<'a, str>,
-    /// Device of the user.
-    pub device: Cow<'a, str>,
-    /// Upload that brought the records.
-    pub batch_id: Uuid,
-    /// When the producer took it.
-    pub received_at: DateTime<Utc>,
+    /// Who sent them.
+    pub sender: Sender<'a>,
     /// The records.
     pub records: Vec<&'a RawValue>,
 }
@@ -49,71 +38,6 @@ struct Incoming<'a> {
     record: Option<&'a RawValue>,
 }
 
-/// What an envelope says beside its records, to be written before them.
-#[derive(Debug, Clone, Copy)]
-pub struct Heading<'a> {
-    /// Tenant of the client.
-    pub tenant: &'a str,
-    /// User, also the message key.
-    pub user: &'a str,
-    /// Device of the user.
-    pub device: &'a str,
-    /// Upload that brings the records.
-    pub batch_id: Uuid,
-    /// When the producer takes it.
-    pub received_at: DateTime<Utc>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Outgoing<'a> {
-    v: u32,
-    tenant: &'a str,
-    user: &'a str,
-    device: &'a str,
-    batch_id: Uuid,
-    received_at: DateTime<Utc>,
-}
-
-impl Heading<'_> {
-    /// The message value for a topic of `source`, with these records, each JSON. Only `events_log` takes the form with
-    /// one record.
-    pub fn encode(&self, source: Source, records: &[&str]) -> Vec<u8> {
-        let texts: usize = records.iter().map(|record| record.len() + 1).sum();
-        let mut message = Vec::with_capacity(FRAME + self.tenant.len() + self.user.len() + self.device.len() + texts);
-        let outgoing = Outgoing {
-            v: ENVELOPE_VERSION,
-            tenant: self.tenant,
-            user: self.user,
-            device: self.device,
-            batch_id: self.batch_id,
-            received_at: self.received_at,
-        };
-        // Serialising strings and numbers into memory cannot fail.
-        let _ = serde_json::to_writer(&mut message, &outgoing);
-        // The records come last.
-        message.pop();
-        match (source.batched(), records) {
-            (false, [record]) => {
-                message.extend_from_slice(b",\"record\":");
-                message.extend_from_slice(record.as_bytes());
-            }
-            (_, records) => {
-                message.extend_from_slice(b",\"records\":[");
-                for (place, record) in records.iter().enumerate() {
-                    if place > 0 {
-                        message.push(b',');
-                    }
-                    message.extend_from_slice(record.as_bytes());
-                }
-                message.push(b']');
-            }
-        }
-        message.push(b'}');
-        message
-    }
-}
-
 impl<'a> RawEnvelope<'a> {
     /// Reads a message value of either form. What is within a record is looked at no further than to find its end.
     pub fn decode(value: &'a [u8]) -> Result<RawEnvelope<'a>, EnvelopeError> {
@@ -130,21 +54,21 @@ impl<'a> RawEnvelope<'a> {
             (None, Some(record)) => vec![record],
             _ => return Err(EnvelopeError::Records),
         };
-        Ok(RawEnvelope {
+        let sender = Sender {
             tenant: incoming.tenant,
             user: incoming.user,
             device: incoming.device,
             batch_id: incoming.batch_id,
             received_at: incoming.received_at,
-            records,
-        })
+        };
+        Ok(RawEnvelope { sender, records })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Envelope;
+    use crate::{Envelope, Source};
     use serde_json::{Value, json};
 
     #[test]
@@ -163,16 +87,9 @@ mod tests {
                 };
                 let message = envelope.clone().encode(source);
                 let raw = RawEnvelope::decode(&message).unwrap();
-                let heading = Heading {
-                    tenant: &raw.tenant,
-                    user: &raw.user,
-                    device: &raw.device,
-                    batch_id: raw.batch_id,
-                    received_at: raw.received_at,
-                };
                 let texts: Vec<&str> = raw.records.iter().map(|record| record.get()).collect();
-                assert_eq!(heading.encode(source, &texts), message);
-                assert_eq!(raw.user, envelope.user);
+                assert_eq!(raw.sender.encode(source, &texts), message);
+                assert_eq!(raw.sender.user, envelope.user);
                 let values: Vec<Value> = raw
                     .records
                     .iter()

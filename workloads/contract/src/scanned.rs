@@ -4,23 +4,11 @@
 //! What is not so is for [`RawEnvelope`](crate::RawEnvelope) and [`Reading`](crate::Reading), which take all forms and
 //! say what is wrong.
 
-use crate::{Record, Source, identity::ClientId, message::ENVELOPE_VERSION, rfc3339, scan::Scan};
-use chrono::{DateTime, Utc};
-use std::borrow::Cow;
+use crate::{Record, Sender, Source, identity::ClientId, message::ENVELOPE_VERSION, rfc3339, scan::Scan};
 use uuid::Uuid;
 
-/// The beginning of an envelope of this release's version, with its records still to be read.
-pub struct ScannedEnvelope<'a> {
-    /// Tenant of the client.
-    pub tenant: Cow<'a, str>,
-    /// User.
-    pub user: Cow<'a, str>,
-    /// Device of the user.
-    pub device: Cow<'a, str>,
-    /// Upload that brought the records.
-    pub batch_id: Uuid,
-    /// When the producer took it.
-    pub received_at: DateTime<Utc>,
+/// The records of an envelope of this release's version, still to be read.
+pub struct ScannedRecords<'a> {
     text: &'a str,
     scan: Scan<'a>,
     next: Next,
@@ -54,14 +42,14 @@ pub struct ScannedRecord<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unusual;
 
-impl<'a> ScannedEnvelope<'a> {
-    /// Reads a message value up to its records.
-    pub fn begin(value: &'a [u8]) -> Result<ScannedEnvelope<'a>, Unusual> {
+impl<'a> ScannedRecords<'a> {
+    /// Reads a message value up to its records: who sent them.
+    pub fn begin(value: &'a [u8]) -> Result<(Sender<'a>, ScannedRecords<'a>), Unusual> {
         let text = simdutf8::basic::from_utf8(value).map_err(|_| Unusual)?;
-        Self::up_to_records(text).ok_or(Unusual)
+        Self::after_sender(text).ok_or(Unusual)
     }
 
-    fn up_to_records(text: &'a str) -> Option<ScannedEnvelope<'a>> {
+    fn after_sender(text: &'a str) -> Option<(Sender<'a>, ScannedRecords<'a>)> {
         const { assert!(ENVELOPE_VERSION == 1) };
         let mut scan = Scan::new(text);
         scan.literal("{\"v\":1,\"tenant\":")?;
@@ -81,16 +69,14 @@ impl<'a> ScannedEnvelope<'a> {
                 Next::Only
             }
         };
-        Some(ScannedEnvelope {
+        let sender = Sender {
             tenant,
             user,
             device,
             batch_id,
             received_at,
-            text,
-            scan,
-            next,
-        })
+        };
+        Some((sender, ScannedRecords { text, scan, next }))
     }
 
     /// The next record, as one of `source`; `None` after the last one, where the envelope ends as it should.
@@ -118,17 +104,18 @@ impl<'a> ScannedEnvelope<'a> {
 mod tests {
     use super::*;
     use crate::{Envelope, RawEnvelope, Reading};
+    use chrono::DateTime;
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     /// All records, if the one pass takes the message.
-    fn scanned(source: Source, value: &[u8]) -> Result<(ScannedEnvelope<'_>, Vec<ScannedRecord<'_>>), Unusual> {
-        let mut envelope = ScannedEnvelope::begin(value)?;
+    fn scanned(source: Source, value: &[u8]) -> Result<(Sender<'_>, Vec<ScannedRecord<'_>>), Unusual> {
+        let (sender, mut rest) = ScannedRecords::begin(value)?;
         let mut records = Vec::new();
-        while let Some(record) = envelope.next_record(source)? {
+        while let Some(record) = rest.next_record(source)? {
             records.push(record);
         }
-        Ok((envelope, records))
+        Ok((sender, records))
     }
 
     fn envelope(user: &str, records: Vec<Value>) -> Envelope {
@@ -149,15 +136,11 @@ mod tests {
 
     /// What the one pass takes, the general way takes too, and reads the same.
     fn same_as_the_general_way(source: Source, value: &[u8]) {
-        let Ok((quick, records)) = scanned(source, value) else {
+        let Ok((sender, records)) = scanned(source, value) else {
             return;
         };
         let general = RawEnvelope::decode(value).unwrap();
-        assert_eq!(quick.tenant, general.tenant);
-        assert_eq!(quick.user, general.user);
-        assert_eq!(quick.device, general.device);
-        assert_eq!(quick.batch_id, general.batch_id);
-        assert_eq!(quick.received_at, general.received_at);
+        assert_eq!(sender, general.sender);
         assert_eq!(records.len(), general.records.len());
         for (quick, raw) in records.iter().zip(general.records) {
             let reading = Reading::of(source, raw).unwrap();
@@ -171,8 +154,8 @@ mod tests {
     fn what_our_producer_writes_is_taken() {
         for bodies in [&["a", "é \"quoted\"\n", "c"][..], &["a"], &[]] {
             let message = envelope("u\"1\"", bodies.iter().map(|body| sms(body)).collect()).encode(Source::Sms);
-            let (read, records) = scanned(Source::Sms, &message).unwrap();
-            assert_eq!(read.user, "u\"1\"");
+            let (sender, records) = scanned(Source::Sms, &message).unwrap();
+            assert_eq!(sender.user, "u\"1\"");
             assert_eq!(records.len(), bodies.len());
             same_as_the_general_way(Source::Sms, &message);
         }

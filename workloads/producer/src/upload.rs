@@ -5,7 +5,7 @@ mod request;
 use crate::refusal::Refusal;
 use chrono::{DateTime, Utc};
 use contract::{
-    FieldError, Heading, Reading, RecordId, ScannedUpload, Source, identity::Origin, reading::ReadingError,
+    FieldError, Reading, RecordId, ScannedUpload, Sender, Source, identity::Origin, reading::ReadingError,
     scanned::Unusual,
 };
 use request::{Records, Request, malformed};
@@ -60,10 +60,10 @@ impl Upload {
         } = upload;
         let batch_id = batch_id.unwrap_or_else(Uuid::new_v4);
         let origin = Origin::new(tenant, source, &user, &device);
-        let heading = Heading {
-            tenant,
-            user: &user,
-            device: &device,
+        let sender = Sender {
+            tenant: tenant.into(),
+            user,
+            device,
             batch_id,
             received_at,
         };
@@ -71,11 +71,11 @@ impl Upload {
         let records = records.iter().enumerate();
         Upload {
             batch_id,
-            messages: messages(source, heading, &texts),
+            messages: messages(source, &sender, &texts),
             records: records
                 .map(|(place, record)| Ok(Placed::new(source, place, origin.record_id(&record.id))))
                 .collect(),
-            user: user.into_owned(),
+            user: sender.user.into_owned(),
         }
     }
 
@@ -110,19 +110,19 @@ impl Upload {
                 .map(|(index, record)| check(&|| format!("records[{index}]"), record))
                 .collect::<Result<_, _>>()?,
         };
-        let heading = Heading {
-            tenant,
-            user: &user,
-            device: &device,
+        let sender = Sender {
+            tenant: tenant.into(),
+            user,
+            device,
             batch_id,
             received_at,
         };
         let texts: Vec<&str> = good.iter().map(|record| record.get()).collect();
         Ok(Upload {
             batch_id,
-            messages: messages(source, heading, &texts),
+            messages: messages(source, &sender, &texts),
             records,
-            user: user.into_owned(),
+            user: sender.user.into_owned(),
         })
     }
 }
@@ -144,11 +144,11 @@ impl Placed {
 }
 
 /// The messages of these records.
-fn messages(source: Source, heading: Heading<'_>, records: &[&str]) -> Vec<Vec<u8>> {
+fn messages(source: Source, sender: &Sender<'_>, records: &[&str]) -> Vec<Vec<u8>> {
     match source.batched() {
         true if records.is_empty() => vec![],
-        true => vec![heading.encode(source, records)],
-        false => records.chunks(1).map(|one| heading.encode(source, one)).collect(),
+        true => vec![sender.encode(source, records)],
+        false => records.chunks(1).map(|one| sender.encode(source, one)).collect(),
     }
 }
 
