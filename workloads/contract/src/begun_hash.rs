@@ -36,7 +36,19 @@ impl BegunHash {
     }
 
     /// Goes on with these bytes.
-    pub(crate) fn add(&mut self, mut bytes: &[u8]) {
+    #[inline]
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        // Most parts are short, and fill no block.
+        match self.rest.get_mut(self.filled..self.filled + bytes.len()) {
+            Some(room) if self.filled + bytes.len() < BLOCK => {
+                room.copy_from_slice(bytes);
+                self.filled += bytes.len();
+            }
+            _ => self.add_blocks(bytes),
+        }
+    }
+
+    fn add_blocks(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let room = &mut self.rest[self.filled..];
             let (now, later) = bytes.split_at(room.len().min(bytes.len()));
@@ -53,12 +65,12 @@ impl BegunHash {
     }
 
     /// The hash of the texts that go on with `parts` and end there, five words.
-    pub(crate) fn end(&self, parts: [&[u8]; 2]) -> [u32; 5] {
-        let length = self.filled + parts[0].len() + parts[1].len();
+    pub(crate) fn end<const PARTS: usize>(&self, parts: [&[u8]; PARTS]) -> [u32; 5] {
+        let length = self.filled + parts.iter().map(|part| part.len()).sum::<usize>();
         if length + PADDING > USUAL * BLOCK {
             let mut longer = self.clone();
             parts.into_iter().for_each(|part| longer.add(part));
-            return longer.end([&[], &[]]);
+            return longer.end([]);
         }
         let mut blocks = [[0; BLOCK]; USUAL];
         blocks[0] = self.rest;

@@ -35,10 +35,7 @@ impl<'a> ClientId<'a> {
 /// Where records come from: the part of their identities that all records of one upload share.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// Before the client's `id` of a record.
-    given: BegunHash,
-    /// Before a record's canonical JSON.
-    content: BegunHash,
+    begin: BegunHash,
 }
 
 impl Origin {
@@ -49,19 +46,18 @@ impl Origin {
         for part in [tenant, source.name(), user, device] {
             add(&mut hash, part);
         }
-        let mut content = hash.clone();
-        add(&mut hash, "id");
-        add(&mut content, "content");
-        Origin { given: hash, content }
+        Origin { begin: hash }
     }
 
     /// UUIDv5 over tenant, source, user, device and what the client calls the record.
     pub fn record_id(&self, id: &ClientId<'_>) -> RecordId {
-        let (begin, id) = match id {
-            ClientId::Given(id) => (&self.given, id.as_ref()),
-            ClientId::Content(content) => (&self.content, content.as_str()),
+        let (kind, id) = match id {
+            ClientId::Given(id) => ("id", id.as_ref()),
+            ClientId::Content(content) => ("content", content.as_str()),
         };
-        let hash = begin.end([&length(id), id.as_bytes()]);
+        let hash = self
+            .begin
+            .end([&length(kind), kind.as_bytes(), &length(id), id.as_bytes()]);
         let mut bytes = [0; 16];
         for (four, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(hash) {
             *four = word.to_be_bytes();

@@ -4,6 +4,7 @@ use crate::{FieldError, Receipt, Source};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use std::ops::RangeInclusive;
 use uuid::Uuid;
 
 /// Version of the envelope that this release writes.
@@ -71,9 +72,12 @@ pub enum EnvelopeError {
     Records,
 }
 
+/// Bytes of a tenant, a user or a device.
+pub(crate) const IDENTIFIER: RangeInclusive<usize> = 1..=MAX_IDENTIFIER;
+
 /// Whether this may be a tenant, a user or a device: both stores take it, and PostgreSQL's index does.
-pub(crate) fn is_identifier(text: &str) -> bool {
-    (1..=MAX_IDENTIFIER).contains(&text.len()) && !text.contains('\0')
+fn is_identifier(text: &str) -> bool {
+    IDENTIFIER.contains(&text.len()) && !text.contains('\0')
 }
 
 /// Checks who sent an envelope's records.

@@ -177,6 +177,7 @@ impl<'a> Fields<'a> {
     }
 
     /// Keeps the field of this place. Of two with one name the last one counts, as it does for both stores.
+    #[inline]
     pub(crate) fn set(&mut self, place: usize, field: Field<'a>) {
         self.values[place] = Some(field);
     }

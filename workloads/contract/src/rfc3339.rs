@@ -4,6 +4,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 
 /// Digits of a second that a time holds.
 const MOST_DIGITS: usize = 9;
+/// Of ten.
+const POWERS: [u32; MOST_DIGITS] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// The time that an RFC 3339 text names.
 pub(crate) fn parse(text: &str) -> Option<DateTime<Utc>> {
@@ -12,6 +14,7 @@ pub(crate) fn parse(text: &str) -> Option<DateTime<Utc>> {
 
 /// `2026-01-02T03:04:05.678Z`, with up to nine digits of a second or none, also with `+00:00` at the end. `None` for what
 /// is written otherwise, or is no time.
+#[inline]
 pub(crate) fn usual(text: &[u8]) -> Option<DateTime<Utc>> {
     let (second, rest) = text.split_first_chunk::<19>()?;
     let rest = rest.strip_suffix(b"Z").or_else(|| rest.strip_suffix(b"+00:00"))?;
@@ -22,22 +25,29 @@ pub(crate) fn usual(text: &[u8]) -> Option<DateTime<Utc>> {
     let nanoseconds = match rest {
         [] => 0,
         [b'.', digits @ ..] if (1..=MOST_DIGITS).contains(&digits.len()) => {
-            number(digits)? * 10_u32.pow((MOST_DIGITS - digits.len()) as u32)
+            number(digits)? * POWERS[MOST_DIGITS - digits.len()]
         }
         _ => return None,
     };
-    let part = |from: usize, to: usize| number(&second[from..to]);
-    let date = NaiveDate::from_ymd_opt(part(0, 4)?.cast_signed(), part(5, 7)?, part(8, 10)?)?;
+    let two = |at: usize| number(&[second[at], second[at + 1]]);
+    let date = NaiveDate::from_ymd_opt((two(0)? * 100 + two(2)?).cast_signed(), two(5)?, two(8)?)?;
     // A leap second is left to the general parser.
-    let time = date.and_hms_nano_opt(part(11, 13)?, part(14, 16)?, part(17, 19)?, nanoseconds)?;
+    let time = date.and_hms_nano_opt(two(11)?, two(14)?, two(17)?, nanoseconds)?;
     Some(time.and_utc())
 }
 
 /// Of at most nine digits.
+#[inline]
 fn number(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0, |number, digit| {
-        digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0'))
-    })
+    let mut number = 0;
+    for digit in digits {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u32::from(digit);
+    }
+    Some(number)
 }
 
 #[cfg(test)]

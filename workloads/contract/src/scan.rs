@@ -4,7 +4,7 @@
 use crate::{
     Record, Source,
     identity::ClientId,
-    message::is_identifier,
+    message::IDENTIFIER,
     record::{Field, Fields, MAX_TEXT},
 };
 use serde_json::Value;
@@ -82,6 +82,7 @@ impl<'a> Scan<'a> {
     }
 
     /// A string with its quotes. U+0000 is unusual.
+    #[inline]
     pub(crate) fn string(&mut self) -> Option<Cow<'a, str>> {
         self.literal("\"")?;
         let start = self.at;
@@ -95,11 +96,14 @@ impl<'a> Scan<'a> {
     }
 
     /// A tenant, a user or a device.
+    #[inline]
     pub(crate) fn identifier(&mut self) -> Option<Cow<'a, str>> {
-        self.string().filter(|text| is_identifier(text))
+        // That it has no U+0000 was seen.
+        self.string().filter(|text| IDENTIFIER.contains(&text.len()))
     }
 
     /// The string that began at `start` with its quote, of which an escape's backslash was passed.
+    #[cold]
     fn rest_of_escaped(&mut self, start: usize) -> Option<Cow<'a, str>> {
         loop {
             // What is escaped; a character of several bytes is none of those that end the stretch.
@@ -116,10 +120,12 @@ impl<'a> Scan<'a> {
         (!text.contains('\0')).then_some(Cow::Owned(text))
     }
 
+    #[inline]
     fn peek(&self) -> Option<u8> {
         self.text.as_bytes().get(self.at).copied()
     }
 
+    #[inline]
     fn pass(&mut self) -> Option<u8> {
         let byte = self.peek()?;
         self.at += 1;
@@ -127,6 +133,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Passes what JSON has between its parts.
+    #[inline]
     pub(crate) fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\r' | b'\t') = self.peek() {
             self.at += 1;
@@ -134,6 +141,7 @@ impl<'a> Scan<'a> {
     }
 
     /// Passes `byte` and the space before it, if that is what comes next.
+    #[inline]
     fn mark(&mut self, byte: u8) -> Option<()> {
         self.space();
         (self.peek()? == byte).then(|| self.at += 1)
@@ -187,11 +195,13 @@ impl<'a> Scan<'a> {
     }
 
     /// A string that a store takes.
+    #[inline]
     fn stored(&mut self) -> Option<Cow<'a, str>> {
         self.string().filter(|text| text.len() <= MAX_TEXT)
     }
 
     /// A value that a rule asks for. What no rule takes is unusual.
+    #[inline]
     fn kept(&mut self) -> Option<Field<'a>> {
         match self.peek()? {
             b'"' => self.stored().map(Field::Text),
@@ -283,6 +293,7 @@ impl<'a> Scan<'a> {
 
 /// How many bytes at the beginning of a text neither end a string nor are unusual in one: up to a quote, a backslash or
 /// a control character. Eight at a time.
+#[inline]
 fn plain(text: &[u8]) -> usize {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     const HIGH: u64 = u64::from_ne_bytes([0x80; 8]);
