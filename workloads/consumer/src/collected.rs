@@ -14,6 +14,9 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// Most messages for which there is room from the first one on.
+const MOST_RESERVED: usize = 10_000;
+
 /// Messages as they came, with the moves of the ledger that they mean.
 #[derive(Debug)]
 pub struct Collected {
@@ -85,6 +88,11 @@ impl Collected {
             expired: delivery.expired,
         };
         self.bytes += message.bytes();
+        if self.messages.is_empty() {
+            // What it will become, if messages have as many records as is presumed.
+            let presumed = (self.limits.records as f64 / self.density) as usize;
+            self.messages.reserve(presumed.min(MOST_RESERVED));
+        }
         self.messages.push(message);
         self.opened.get_or_insert_with(Instant::now);
         Ok(())

@@ -40,26 +40,31 @@ pub struct OutOfOrder {
 }
 
 /// The moves of one batch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Moves {
-    by_partition: BTreeMap<Partition, Move>,
+    /// In the order of the partitions.
+    by_partition: Vec<(Partition, Move)>,
+    /// Where the partition is that moved last: messages come in runs of one.
+    latest: usize,
+}
+
+impl PartialEq for Moves {
+    fn eq(&self, other: &Moves) -> bool {
+        self.by_partition == other.by_partition
+    }
 }
 
 impl Moves {
     /// Takes the message at `offset` into account. `ledger` is what the ledger holds when this batch's turn comes;
     /// it counts for the partition's first message only.
     pub fn advance(&mut self, partition: &Partition, ledger: i64, offset: i64) -> Result<(), OutOfOrder> {
-        match self.by_partition.get_mut(partition) {
-            Some(known) if offset < known.next => Err(OutOfOrder {
+        match self.next(partition) {
+            Some(next) if offset < next => Err(OutOfOrder {
                 partition: partition.to_string(),
                 offset,
-                last: known.next - 1,
+                last: next - 1,
             }),
-            Some(known) => {
-                known.next = offset + 1;
-                Ok(())
-            }
-            None => {
+            _ => {
                 self.pass(partition, ledger, offset);
                 Ok(())
             }
@@ -68,36 +73,52 @@ impl Moves {
 
     /// As [`advance`](Self::advance), of a message that is known to come after those before.
     pub(crate) fn pass(&mut self, partition: &Partition, ledger: i64, offset: i64) {
-        if let Some(known) = self.by_partition.get_mut(partition) {
-            known.next = offset + 1;
-            return;
-        }
-        let first = Move {
-            expected: ledger,
-            first: offset,
-            next: offset + 1,
+        let next = offset + 1;
+        self.latest = match self.place(partition) {
+            Ok(place) => {
+                self.by_partition[place].1.next = next;
+                place
+            }
+            Err(place) => {
+                let first = Move {
+                    expected: ledger,
+                    first: offset,
+                    next,
+                };
+                self.by_partition.insert(place, (partition.clone(), first));
+                place
+            }
         };
-        self.by_partition.insert(partition.clone(), first);
     }
 
     /// The offset that is to come next; `None` when the partition does not move.
     pub fn next(&self, partition: &Partition) -> Option<i64> {
-        Some(self.by_partition.get(partition)?.next)
+        let place = self.place(partition).ok()?;
+        Some(self.by_partition[place].1.next)
+    }
+
+    /// Where the partition is, or would be.
+    fn place(&self, partition: &Partition) -> Result<usize, usize> {
+        match self.by_partition.get(self.latest) {
+            Some((latest, _)) if latest == partition => Ok(self.latest),
+            _ => self.by_partition.binary_search_by(|(other, _)| other.cmp(partition)),
+        }
     }
 
     /// Leaves these partitions alone.
     pub fn forget(&mut self, partitions: &BTreeSet<Partition>) {
-        self.by_partition.retain(|partition, _| !partitions.contains(partition));
+        self.by_partition
+            .retain(|(partition, _)| !partitions.contains(partition));
     }
 
     /// The moves, always in the same order, so that two readers cannot lock each other out.
     pub fn iter(&self) -> impl Iterator<Item = (&Partition, &Move)> {
-        self.by_partition.iter()
+        self.by_partition.iter().map(|(partition, step)| (partition, step))
     }
 
     /// The partitions that move.
     pub fn partitions(&self) -> impl Iterator<Item = &Partition> {
-        self.by_partition.keys()
+        self.by_partition.iter().map(|(partition, _)| partition)
     }
 
     /// How many partitions move.

@@ -22,7 +22,7 @@ pub struct Topic {
 }
 
 /// A partition of a topic. Comparing two is cheap, because it is done for each message.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Eq)]
 pub struct Partition {
     /// The topic.
     pub topic: Arc<Topic>,
@@ -30,9 +30,22 @@ pub struct Partition {
     pub number: i32,
 }
 
+impl Partition {
+    /// Whether it is the one of this number of the topic of this name.
+    pub fn is(&self, topic: &str, number: i32) -> bool {
+        self.number == number && self.topic.name == topic
+    }
+}
+
+impl PartialEq for Partition {
+    fn eq(&self, other: &Partition) -> bool {
+        // Nearly always the very same topic.
+        self.number == other.number && (Arc::ptr_eq(&self.topic, &other.topic) || self.topic == other.topic)
+    }
+}
+
 impl Ord for Partition {
     fn cmp(&self, other: &Partition) -> Ordering {
-        // Nearly always the very same topic.
         let topics = match Arc::ptr_eq(&self.topic, &other.topic) {
             true => Ordering::Equal,
             false => self.topic.cmp(&other.topic),

@@ -192,9 +192,10 @@ impl Reader {
     /// Reads what is there, as long as no lane has enough; only for the first message it waits.
     fn read_run(&self, wait: Duration) -> Result<(), ReadError> {
         let mut wait = wait;
+        let mut latest = None;
         for _ in 0..RUN {
             match self.consumer.poll(wait) {
-                Some(Ok(message)) if !self.take(&message)? => wait = Duration::ZERO,
+                Some(Ok(message)) if !self.take(&message, &mut latest)? => wait = Duration::ZERO,
                 Some(Err(error)) => return self.heed(error),
                 None | Some(Ok(_)) => break,
             }
@@ -304,37 +305,40 @@ impl Reader {
         interval.saturating_sub(self.committed_at.elapsed())
     }
 
-    /// Takes a message to its lane. Answers whether the lane has enough then.
-    fn take(&self, message: &BorrowedMessage<'_>) -> Result<bool, ReadError> {
+    /// Takes a message to its lane. Answers whether the lane has enough then. `latest` is where the message before it was
+    /// read: they come in runs of one partition.
+    fn take(&self, message: &BorrowedMessage<'_>, latest: &mut Option<Partition>) -> Result<bool, ReadError> {
         let context = self.consumer.context();
-        let Some(partition) = context.topics.partition(message.topic(), message.partition()) else {
-            return Ok(false);
-        };
+        let (topic, number) = (message.topic(), message.partition());
+        if !latest.as_ref().is_some_and(|latest| latest.is(topic, number)) {
+            *latest = context.topics.partition(topic, number);
+        }
+        let Some(partition) = latest else { return Ok(false) };
         let mut state = context.state();
         // A message of a partition that has just gone belongs to its new reader.
-        let Some(mut ledger) = state.positions.ledger(&partition) else {
+        let Some(mut ledger) = state.positions.ledger(partition) else {
             return Ok(false);
         };
         let offset = message.offset();
-        let expected = state.expected(&partition).unwrap_or(offset);
+        let expected = state.expected(partition).unwrap_or(offset);
         let mut expired = 0;
         if offset < expected {
             drop(state);
-            context.check_identity(&partition)?;
+            context.check_identity(partition)?;
             state = context.state();
             tracing::error!(
                 %partition, offset, ledger,
                 "offsets went back: the topic's log was cut. Reading it again; what is stored already is recognised"
             );
             state.lanes.forget(&[partition.clone()].into());
-            state.positions.rewind(&partition, offset);
-            ledger = state.positions.ledger(&partition).unwrap_or(ledger);
+            state.positions.rewind(partition, offset);
+            ledger = state.positions.ledger(partition).unwrap_or(ledger);
         } else if offset > expected {
-            expired = self.expired(&mut state, &partition, expected..offset);
+            expired = self.expired(&mut state, partition, expected..offset);
         }
-        let collected = &mut state.lanes.of(&partition).collected;
+        let collected = &mut state.lanes.of(partition).collected;
         let delivery = Delivery {
-            partition: &partition,
+            partition,
             offset,
             timestamp: message.timestamp().to_millis(),
             key: message.key(),
