@@ -60,8 +60,10 @@ pub struct PostgresConfig {
     pub server: Server,
     /// Database of the synced records.
     pub database: String,
-    /// Schema of this pipeline.
+    /// Schema of this pipeline, or of a copy of it.
     pub schema: String,
+    /// The pipeline's own schema, where this one is a copy: users are erased there, and of all copies.
+    pub copy_of: Option<String>,
     /// Whole months for which rows are kept; for ever when `None`.
     pub retention_months: Option<u32>,
 }
@@ -185,6 +187,7 @@ impl PostgresConfig {
             server: Server::from_env(environment)?,
             database: environment.required(env::POSTGRES_SYNC_DATABASE)?,
             schema,
+            copy_of: None,
             retention_months: match environment.parsed_or(env::POSTGRES_RETENTION_MONTHS, u32::MAX)? {
                 u32::MAX => None,
                 months @ 1..=1_200 => Some(months),

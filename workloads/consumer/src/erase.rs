@@ -6,7 +6,7 @@ use crate::{
     sink::{
         StoreError,
         mongodb::Mongodb,
-        postgres::{Postgres, schema},
+        postgres::{Postgres, erased::Removed, schema},
     },
 };
 use chrono::{DateTime, Utc};
@@ -64,7 +64,6 @@ pub async fn run(command: &Erase, environment: &Env) -> Result<(), EraseError> {
     for (place, user) in users.iter().enumerate() {
         // The tombstone first: what is written from then on is taken out by whoever writes it.
         let removed = postgres.erase(&tenant, user, before).await.map_err(failed(place))?;
-        let rows: u64 = removed.iter().map(|(_, rows)| rows).sum();
         let mut documents = 0;
         for source in Source::ALL.into_iter().filter(|source| mongodb.stores(*source)) {
             let erased = mongodb.erase(source, &tenant, user, before).await;
@@ -72,13 +71,22 @@ pub async fn run(command: &Erase, environment: &Env) -> Result<(), EraseError> {
         }
         writeln!(
             io::stdout(),
-            "user {} of {}: {rows} rows and {documents} documents removed",
+            "user {} of {}: {}",
             place + 1,
-            users.len()
+            users.len(),
+            said(removed, documents)
         )?;
     }
     postgres.close().await;
     Ok(())
+}
+
+fn said(removed: Removed, documents: u64) -> String {
+    let Removed { rows, in_copies } = removed;
+    match in_copies {
+        0 => format!("{rows} rows and {documents} documents removed"),
+        _ => format!("{rows} rows and {documents} documents removed, and {in_copies} rows of copies"),
+    }
 }
 
 fn users(named: &[String], input: impl BufRead) -> Result<Vec<String>, EraseError> {

@@ -58,6 +58,7 @@ pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Exte
         },
         database: DATABASE.to_owned(),
         schema: SCHEMA.to_owned(),
+        copy_of: None,
         retention_months: None,
     };
     schema::migrate(&config).await?;

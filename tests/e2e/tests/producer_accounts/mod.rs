@@ -189,6 +189,7 @@ impl Accounts {
             server,
             database,
             schema,
+            copy_of: None,
             retention_months: None,
         })
         .await

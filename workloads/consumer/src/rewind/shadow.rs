@@ -25,7 +25,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Turns the consumer's settings into those of one that reads into `schema`: no MongoDB, no dead letters, since both
 /// have them already, and no port, since this pod's consumer has it.
 pub(super) fn prepare(config: &mut Config, environment: &Env, schema: &str) -> Result<(), RewindError> {
-    config.postgres = PostgresConfig::from_env(&environment.with([(env::POSTGRES_SCHEMA, schema)]))?;
+    let copy = PostgresConfig::from_env(&environment.with([(env::POSTGRES_SCHEMA, schema)]))?;
+    let pipeline = std::mem::replace(&mut config.postgres, copy).schema;
+    config.postgres.copy_of = Some(pipeline);
     config.group = format!("{}-{schema}", config.group);
     config.mongodb.sources = BTreeSet::new();
     config.sends_dead_letters = false;
@@ -46,6 +48,7 @@ pub(super) async fn read(
         group: config.group.clone(),
         mongodb: Arc::default(),
     };
+    enter(&config.postgres).await?;
     schema::migrate(&config.postgres).await?;
     let postgres = Postgres::new(&config.postgres, config.sources());
     let starts: BTreeMap<Partition, i64> = bounds
@@ -70,6 +73,23 @@ pub(super) async fn read(
         true => println!("schema {schema} holds what came after {to}"),
         false => println!("interrupted: the same command goes on with schema {schema}"),
     }
+    Ok(())
+}
+
+/// Lets the pipeline know of its copy, before there is anything in it that somebody could want to be erased.
+async fn enter(copy: &PostgresConfig) -> Result<(), RewindError> {
+    let Some(pipeline) = &copy.copy_of else {
+        return Ok(());
+    };
+    let own = PostgresConfig {
+        schema: pipeline.clone(),
+        copy_of: None,
+        ..copy.clone()
+    };
+    schema::migrate(&own).await?;
+    let postgres = Postgres::new(&own, BTreeSet::new());
+    postgres.enter_copy(&copy.schema).await?;
+    postgres.close().await;
     Ok(())
 }
 

@@ -1,25 +1,37 @@
 //! Users whose records were erased. A write holds a lock that an erasure waits for, so that nothing of the user is
 //! stored behind its back.
 
-use super::{Postgres, bounded, table};
+use super::{Postgres, bounded, copied, table};
 use crate::{batch::Row, sink::StoreError};
 use chrono::{DateTime, Utc};
 use contract::Source;
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, iter, time::Duration};
 
 /// Longest erasure: it waits for the writes under way, and then finds the user's rows by an index.
 const ERASE_TIMEOUT: Duration = Duration::from_secs(120);
 
+/// Setting of each session: the pipeline's own schema, also where the session writes into a copy of it.
+pub(super) const SCHEMA_SETTING: &str = "syncpipeline.schema";
 /// Begins a transaction that an erasure waits for.
-pub(super) const BEGIN_WRITE: &str =
-    "BEGIN; SELECT pg_advisory_xact_lock_shared(hashtext('syncpipeline erasure'), hashtext(current_schema()))";
+pub(super) const BEGIN_WRITE: &str = "BEGIN; SELECT pg_advisory_xact_lock_shared(\
+    hashtext('syncpipeline erasure'), hashtext(current_setting('syncpipeline.schema')))";
 /// Waits for all writes, and holds up those that begin.
-const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtext('syncpipeline erasure'), hashtext(current_schema()))";
+const LOCK: &str = "SELECT pg_advisory_xact_lock(\
+    hashtext('syncpipeline erasure'), hashtext(current_setting('syncpipeline.schema')))";
 
 /// When users were erased, as far as they are among those of a batch.
 pub(super) type Erased<'a> = HashMap<(&'a str, &'a str), DateTime<Utc>>;
+
+/// How many rows were removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Of the pipeline's own tables.
+    pub rows: u64,
+    /// Of all copies together.
+    pub in_copies: u64,
+}
 
 /// What stands for a user in the table.
 pub(super) fn hash(tenant: &str, user: &str) -> Vec<u8> {
@@ -65,9 +77,8 @@ pub(super) fn is_erased(erased: &Erased<'_>, row: &Row) -> bool {
 }
 
 impl Postgres {
-    /// Erases what was received of a user before `at`, and lets nothing of it be stored again. Answers how many rows
-    /// were removed of each source.
-    pub async fn erase(&self, tenant: &str, user: &str, at: DateTime<Utc>) -> Result<Vec<(Source, u64)>, StoreError> {
+    /// Erases what was received of a user before `at`, of the copies too, and lets nothing of it be stored again.
+    pub async fn erase(&self, tenant: &str, user: &str, at: DateTime<Utc>) -> Result<Removed, StoreError> {
         let work = async {
             let mut transaction = self.pool.begin().await?;
             // Writes under way may take their time.
@@ -81,16 +92,21 @@ impl Postgres {
             .bind(at)
             .execute(&mut *transaction)
             .await?;
-            let mut removed = Vec::new();
-            for source in Source::ALL {
-                let rows = sqlx::query(AssertSqlSafe(table::erase(source)))
-                    .bind(user)
-                    .bind(tenant)
-                    .bind(at)
-                    .execute(&mut *transaction)
-                    .await?
-                    .rows_affected();
-                removed.push((source, rows));
+            let mut removed = Removed::default();
+            for schema in iter::once(None).chain(copied::all(&mut transaction).await?.into_iter().map(Some)) {
+                for source in Source::ALL {
+                    let rows = sqlx::query(AssertSqlSafe(table::erase(source, schema.as_deref())))
+                        .bind(user)
+                        .bind(tenant)
+                        .bind(at)
+                        .execute(&mut *transaction)
+                        .await?
+                        .rows_affected();
+                    match &schema {
+                        None => removed.rows += rows,
+                        Some(_) => removed.in_copies += rows,
+                    }
+                }
             }
             transaction.commit().await?;
             Ok(removed)

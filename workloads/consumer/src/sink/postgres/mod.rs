@@ -2,7 +2,7 @@
 //!
 //! - [`schema`]: migrations and monthly partitions
 //! - [`ledger`]: reading the ledger, and moving it within a write
-//! - [`rewind`]: moving the ledger back
+//! - [`rewind`]: moving the ledger back; [`copied`]: schemas that are filled once more from Kafka
 //! - [`table`](mod@table): the statements of each source
 //! - [`accounts`]: what became of every record; [`erased`]: users of whom nothing is stored again
 //! - [`copy`]: rows in PostgreSQL's binary COPY format
@@ -10,6 +10,7 @@
 //! - [`fault`]: what an error means
 
 pub mod accounts;
+pub mod copied;
 pub mod copy;
 pub mod erased;
 pub mod fault;
@@ -59,14 +60,17 @@ impl Postgres {
     /// A pool of connections for these sources. Connects when first used.
     pub fn new(config: &PostgresConfig, sources: BTreeSet<Source>) -> Postgres {
         let search_path = quoted(&config.schema);
+        // A write into a copy, too, is one that an erasure waits for.
+        let erased_in = config.copy_of.clone().unwrap_or_else(|| config.schema.clone());
         let staging: String = sources.iter().map(|source| table::staging(*source)).collect();
         let pool = PgPoolOptions::new()
             .max_connections(config.server.max_connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .after_connect(move |connection, _| {
-                let (search_path, staging) = (search_path.clone(), staging.clone());
+                let (search_path, erased_in, staging) = (search_path.clone(), erased_in.clone(), staging.clone());
                 Box::pin(async move {
-                    set_search_path(connection, &search_path).await?;
+                    set(connection, "search_path", &search_path).await?;
+                    set(connection, erased::SCHEMA_SETTING, &erased_in).await?;
                     connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(staging))).await?;
                     Ok(())
                 })
@@ -92,9 +96,11 @@ fn connect_options(config: &PostgresConfig) -> PgConnectOptions {
     config.server.options(&config.database, "syncpipeline-consumer")
 }
 
-async fn set_search_path(connection: &mut PgConnection, search_path: &str) -> Result<(), sqlx::Error> {
-    sqlx::query("SELECT set_config('search_path', $1, false)")
-        .bind(search_path)
+/// Changes a setting of the session.
+async fn set(connection: &mut PgConnection, setting: &str, value: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT set_config($1, $2, false)")
+        .bind(setting)
+        .bind(value)
         .execute(connection)
         .await
         .map(drop)

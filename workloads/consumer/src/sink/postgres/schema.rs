@@ -1,6 +1,6 @@
 //! The pipeline's schema: migrations, and the months of the partitioned tables.
 
-use super::{Postgres, bounded, connect_options, set_search_path, store_error};
+use super::{Postgres, bounded, connect_options, copied, set, store_error};
 use crate::{
     config::PostgresConfig,
     sink::{Fault, POSTGRES, StoreError},
@@ -39,8 +39,11 @@ pub async fn migrate(config: &PostgresConfig) -> Result<(), StoreError> {
             let statement = format!("CREATE SCHEMA {}", quoted(&config.schema));
             connection.execute(sqlx::AssertSqlSafe(statement)).await?;
         }
-        set_search_path(&mut connection, &quoted(&config.schema)).await?;
+        set(&mut connection, "search_path", &quoted(&config.schema)).await?;
         let outcome = MIGRATIONS.run(&mut connection).await;
+        if let (Ok(()), Some(pipeline)) = (&outcome, &config.copy_of) {
+            copied::share_erased_users(&mut connection, pipeline).await?;
+        }
         // Ends the session and with it the lock.
         connection.close().await?;
         outcome.map_err(|error| match error {

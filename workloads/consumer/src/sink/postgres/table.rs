@@ -2,6 +2,7 @@
 //! of the session and merged from there, so that what is stored already does no harm.
 
 use contract::{Source, source::Storage};
+use runtime::postgres::quoted;
 
 /// Columns that every source has, in the order of [`super::copy`].
 const COMMON: &[(&str, &str)] = &[
@@ -109,9 +110,10 @@ pub fn merge(source: Source) -> String {
     }
 }
 
-/// Removes what was received of a user (`$1`, of tenant `$2`) by a moment (`$3`).
-pub fn erase(source: Source) -> String {
-    format!("DELETE FROM {source} WHERE user_id = $1 AND tenant = $2 AND received_at <= $3")
+/// Removes what was received of a user (`$1`, of tenant `$2`) by a moment (`$3`), in another schema where one is named.
+pub fn erase(source: Source, schema: Option<&str>) -> String {
+    let schema = schema.map(|schema| format!("{}.", quoted(schema))).unwrap_or_default();
+    format!("DELETE FROM {schema}{source} WHERE user_id = $1 AND tenant = $2 AND received_at <= $3")
 }
 
 /// Keeps what was written since the savepoint, and begins the next piece with an empty staging table.

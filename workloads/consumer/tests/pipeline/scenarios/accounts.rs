@@ -3,14 +3,14 @@
 use crate::{
     load::{Load, envelope, record},
     stage::{PARTITIONS, Stage},
-    stored::Stored,
+    stored::{MOVE_BACK, Stored},
     wait,
 };
 use anyhow::{Result, ensure};
 use chrono::{TimeDelta, Utc};
 use contract::{Source, env, header, metric};
 use serde_json::json;
-use sqlx::Executor;
+use sqlx::{AssertSqlSafe, Executor};
 use std::time::Duration;
 
 const SMS: [Source; 1] = [Source::Sms];
@@ -230,6 +230,43 @@ pub(crate) async fn an_erased_user_stays_erased(stage: Stage) -> Result<()> {
         .fetch_one(&mut stored.connection().await?)
         .await?;
     ensure!(named == 0, "the table names the user");
+    reader.terminate().await
+}
+
+/// A copy has nothing of those who were erased before it was filled, loses what it has of those who are erased later, and
+/// does not get it back.
+pub(crate) async fn an_erased_user_stays_erased_of_copies(stage: Stage) -> Result<()> {
+    let sources = [Source::Sms, Source::Contacts];
+    let mut load = Load::new(&stage)?;
+    for (user, from) in [("gone", 0), ("leaves", 10), ("stays", 20)] {
+        for source in sources {
+            let records = (from..from + 5).map(|number| record(source, number)).collect();
+            load.upload_records(source, user, records).await?;
+        }
+    }
+    let reader = stage.start_ready(&sources).await?;
+    stage.until_no_lag(&sources).await?;
+    stage.command(&["erase", "gone"])?;
+    let to = (Utc::now() - TimeDelta::hours(1)).to_rfc3339();
+    let schema = format!("{}_copy", stage.name);
+    let arguments = ["rewind", "--to", &to, "--into", &schema];
+    stage.command(&arguments)?;
+    let copy = Stored::of(&stage)?.in_schema(&schema);
+    let counts = async || anyhow::Ok((copy.count(Source::Sms).await?, copy.count(Source::Contacts).await?));
+    ensure!(counts().await? == (10, 10), "{:?}", counts().await?);
+
+    let said = stage.command(&["erase", "leaves"])?;
+    ensure!(
+        said == "user 1 of 1: 10 rows and 10 documents removed, and 10 rows of copies\n",
+        "{said}"
+    );
+    ensure!(counts().await? == (5, 5), "{:?}", counts().await?);
+    copy.connection().await?.execute(MOVE_BACK).await?;
+    stage.command(&arguments)?;
+    ensure!(counts().await? == (5, 5), "{:?}", counts().await?);
+    let dropping = AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
+    copy.connection().await?.execute(dropping).await?;
+    stage.command(&["erase", "stays"])?;
     reader.terminate().await
 }
 

@@ -46,6 +46,7 @@ scenarios![
     accounts::a_rewind_reads_once_more_and_stores_nothing_twice,
     accounts::a_rewind_fills_another_schema,
     accounts::an_erased_user_stays_erased,
+    accounts::an_erased_user_stays_erased_of_copies,
     accounts::where_nearly_nothing_can_be_stored_nothing_is_given_up,
     accounts::what_is_kept_no_longer_is_dropped,
     storing::rate_of_a_backlog,

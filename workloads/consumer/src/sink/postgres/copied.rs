@@ -1,0 +1,52 @@
+//! Copies of the pipeline's tables in other schemas, filled once more from Kafka. Whoever is erased is erased of all of
+//! them, and stays so: a copy has no tombstones of its own, but sees those of its pipeline.
+
+use super::{Postgres, bounded};
+use crate::sink::StoreError;
+use runtime::postgres::quoted;
+use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use std::time::Duration;
+
+/// Longest look or entry.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Replaces the copy's table of erased users, which has none, by a view of the pipeline's. Asked anew for each write, as
+/// the table is, it also knows who was erased a moment ago.
+pub(super) async fn share_erased_users(connection: &mut PgConnection, pipeline: &str) -> Result<(), sqlx::Error> {
+    let is_table: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('erased_users') AND relkind = 'r')",
+    )
+    .fetch_one(&mut *connection)
+    .await?;
+    let dropping = if is_table { "DROP TABLE erased_users; " } else { "" };
+    let view = format!(
+        "{dropping}CREATE OR REPLACE VIEW erased_users AS SELECT user_hash, erased_at FROM {}.erased_users",
+        quoted(pipeline)
+    );
+    // One message, and so one transaction.
+    connection.execute(sqlx::raw_sql(AssertSqlSafe(view))).await.map(drop)
+}
+
+/// The schemas that are copies of this one and still there.
+pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<String>, sqlx::Error> {
+    sqlx::query_scalar(
+        "SELECT schema_name FROM schema_copies WHERE to_regclass(quote_ident(schema_name) || '.ledger') IS NOT NULL \
+         ORDER BY schema_name",
+    )
+    .fetch_all(connection)
+    .await
+}
+
+impl Postgres {
+    /// Enters a schema as a copy of this one, so that erasures reach it.
+    pub async fn enter_copy(&self, schema: &str) -> Result<(), StoreError> {
+        bounded(
+            TIMEOUT,
+            sqlx::query("INSERT INTO schema_copies (schema_name) VALUES ($1) ON CONFLICT DO NOTHING")
+                .bind(schema)
+                .execute(&self.pool),
+        )
+        .await
+        .map(drop)
+    }
+}
