@@ -42,6 +42,20 @@ pub struct Config {
     pub kafka: Env,
 }
 
+/// A text that is no name of a schema.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("must be a schema name of 1 to {LONGEST_SCHEMA_NAME} bytes that does not begin with pg_")]
+pub struct NoSchemaName;
+
+/// The name of a schema that may be the pipeline's, or a copy's.
+pub fn schema_name(text: &str) -> Result<String, NoSchemaName> {
+    let is_name = !text.trim().is_empty()
+        && text.len() <= LONGEST_SCHEMA_NAME
+        && !text.contains('\0')
+        && !text.starts_with("pg_");
+    is_name.then(|| text.to_owned()).ok_or(NoSchemaName)
+}
+
 /// When a batch is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchLimits {
@@ -177,16 +191,10 @@ impl PostgresConfig {
         let schema = environment
             .optional(env::POSTGRES_SCHEMA)
             .unwrap_or_else(|| "public".to_owned());
-        if schema.len() > LONGEST_SCHEMA_NAME || schema.contains('\0') || schema.starts_with("pg_") {
-            return Err(wrong(
-                env::POSTGRES_SCHEMA,
-                format!("must be a schema name of at most {LONGEST_SCHEMA_NAME} bytes that does not begin with pg_"),
-            ));
-        }
         Ok(PostgresConfig {
             server: Server::from_env(environment)?,
             database: environment.required(env::POSTGRES_SYNC_DATABASE)?,
-            schema,
+            schema: schema_name(&schema).map_err(|error| wrong(env::POSTGRES_SCHEMA, error.to_string()))?,
             copy_of: None,
             retention_months: match environment.parsed_or(env::POSTGRES_RETENTION_MONTHS, u32::MAX)? {
                 u32::MAX => None,

@@ -10,7 +10,7 @@ pub mod shadow;
 
 use crate::{
     ConsumerError,
-    config::Config,
+    config::{Config, NoSchemaName, schema_name},
     sink::{
         StoreError,
         postgres::{Postgres, ledger::LedgerKey, rewind::Rewound, schema},
@@ -40,7 +40,7 @@ pub struct Rewind {
     #[arg(long = "topic")]
     pub topics: Vec<String>,
     /// Read into this schema instead, which is created where it is missing; the pipeline itself is left alone
-    #[arg(long, value_name = "SCHEMA")]
+    #[arg(long, value_name = "SCHEMA", value_parser = schema_name)]
     pub into: Option<String>,
     /// Only say what would be read
     #[arg(long)]
@@ -61,9 +61,15 @@ pub enum RewindError {
         /// Those that there are.
         known: String,
     },
+    /// What is to be filled is no schema.
+    #[error("--into {0}")]
+    NoSchema(#[from] NoSchemaName),
     /// The schema is the pipeline's own.
     #[error("schema {0} is the pipeline's own: leave --into out to read into it once more")]
     OwnSchema(String),
+    /// The schema is another pipeline's.
+    #[error("schema {0} is that of a pipeline: name one that is new, or was filled by --into before")]
+    OtherPipeline(String),
     /// The ids of the topics are not known.
     #[error(transparent)]
     TopicIds(#[from] TopicIdsError),
@@ -91,8 +97,8 @@ pub async fn run(command: &Rewind, environment: &Env, stop: CancellationToken) -
         None => environment.clone(),
     };
     let mut config = Config::from_env(&environment)?;
-    if command.into.as_deref() == Some(config.postgres.schema.as_str()) {
-        return Err(RewindError::OwnSchema(config.postgres.schema));
+    if let Some(schema) = &command.into {
+        shadow::prepare(&mut config, schema)?;
     }
     let topics = TopicIds::new(&environment, config.topics.clone())?.read().await?;
     let bounds = {
@@ -106,10 +112,7 @@ pub async fn run(command: &Rewind, environment: &Env, stop: CancellationToken) -
             writeln!(io::stdout(), "{messages} messages would be read into schema {schema}")?;
             Ok(())
         }
-        Some(schema) => {
-            shadow::prepare(&mut config, &environment, schema)?;
-            shadow::read(config, &topics, &bounds, command.to, stop).await
-        }
+        Some(_) => shadow::read(config, &topics, &bounds, command.to, stop).await,
     }
 }
 
@@ -173,6 +176,31 @@ mod tests {
             topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
             into: None,
             dry_run: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_schema_that_is_not_the_pipelines_own_is_filled() {
+        let environment = Env::from_pairs([
+            (env::KAFKA_BROKER_ENDPOINT, "127.0.0.1:1"),
+            (env::ENABLED_TOPICS, "sms_batched"),
+            (env::KAFKA_CONSUMER_GROUP, "group"),
+            (env::POSTGRES_HOST, "127.0.0.1"),
+            (env::POSTGRES_USERNAME, "user"),
+            (env::POSTGRES_PASSWORD, "secret"),
+            (env::POSTGRES_SYNC_DATABASE, "sync_db"),
+            (env::MONGODB_HOST, "127.0.0.1"),
+            (env::MONGODB_DATABASE, "sync"),
+        ]);
+        let no_name = "--into must be a schema name of 1 to 63 bytes that does not begin with pg_";
+        let own = "schema public is the pipeline's own: leave --into out to read into it once more";
+        for (schema, expected) in [("", no_name), (" ", no_name), ("pg_toast", no_name), ("public", own)] {
+            let command = Rewind {
+                into: Some(schema.to_owned()),
+                ..command(&[])
+            };
+            let outcome = run(&command, &environment, CancellationToken::new()).await;
+            assert_eq!(outcome.unwrap_err().to_string(), expected, "{schema:?}");
         }
     }
 

@@ -3,16 +3,15 @@
 
 use super::{RewindError, offsets::Bounds};
 use crate::{
-    config::{Config, PostgresConfig},
+    config::{Config, PostgresConfig, schema_name},
     consume,
     sink::postgres::{Postgres, ledger::LedgerKey, schema},
     topic::{Partition, Topics},
 };
 use chrono::{DateTime, Utc};
-use contract::env;
-use runtime::env::Env;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    mem,
     sync::Arc,
     time::Duration,
 };
@@ -22,13 +21,20 @@ use tokio_util::sync::CancellationToken;
 /// Between two looks at how far it is.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How the names of groups end that read into this schema.
+fn group_suffix(schema: &str) -> String {
+    format!("-{schema}")
+}
+
 /// Turns the consumer's settings into those of one that reads into `schema`: no MongoDB, no dead letters, since both
 /// have them already, and no port, since this pod's consumer has it.
-pub(super) fn prepare(config: &mut Config, environment: &Env, schema: &str) -> Result<(), RewindError> {
-    let copy = PostgresConfig::from_env(&environment.with([(env::POSTGRES_SCHEMA, schema)]))?;
-    let pipeline = std::mem::replace(&mut config.postgres, copy).schema;
-    config.postgres.copy_of = Some(pipeline);
-    config.group = format!("{}-{schema}", config.group);
+pub(super) fn prepare(config: &mut Config, schema: &str) -> Result<(), RewindError> {
+    let schema = schema_name(schema)?;
+    if schema == config.postgres.schema {
+        return Err(RewindError::OwnSchema(schema));
+    }
+    config.group.push_str(&group_suffix(&schema));
+    config.postgres.copy_of = Some(mem::replace(&mut config.postgres.schema, schema));
     config.mongodb.sources = BTreeSet::new();
     config.sends_dead_letters = false;
     config.port = 0;
@@ -48,9 +54,12 @@ pub(super) async fn read(
         group: config.group.clone(),
         mongodb: Arc::default(),
     };
+    let postgres = Postgres::new(&config.postgres, config.sources());
+    if postgres.is_of_a_pipeline(&group_suffix(&config.postgres.schema)).await? {
+        return Err(RewindError::OtherPipeline(config.postgres.schema));
+    }
     enter(&config.postgres).await?;
     schema::migrate(&config.postgres).await?;
-    let postgres = Postgres::new(&config.postgres, config.sources());
     let starts: BTreeMap<Partition, i64> = bounds
         .iter()
         .map(|(partition, (from, _))| (partition.clone(), *from))

@@ -38,6 +38,30 @@ pub(super) async fn all(connection: &mut PgConnection) -> Result<Vec<String>, sq
 }
 
 impl Postgres {
+    /// Whether this schema is that of a pipeline and no copy: its ledger has groups whose names do not end in `suffix`, or
+    /// users were erased of it alone. A schema that is missing, or has no such tables, is nobody's.
+    pub async fn is_of_a_pipeline(&self, suffix: &str) -> Result<bool, StoreError> {
+        let work = async {
+            let (ledger, erased_users): (bool, bool) = sqlx::query_as(
+                "SELECT to_regclass('ledger') IS NOT NULL, \
+                        EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('erased_users') AND relkind = 'r')",
+            )
+            .fetch_one(&self.pool)
+            .await?;
+            let has_groups = ledger
+                && sqlx::query_scalar("SELECT EXISTS (SELECT FROM ledger WHERE right(group_id, length($1)) <> $1)")
+                    .bind(suffix)
+                    .fetch_one(&self.pool)
+                    .await?;
+            let has_erased = erased_users
+                && sqlx::query_scalar("SELECT EXISTS (SELECT FROM erased_users)")
+                    .fetch_one(&self.pool)
+                    .await?;
+            Ok(has_groups || has_erased)
+        };
+        bounded(TIMEOUT, work).await
+    }
+
     /// Enters a schema as a copy of this one, so that erasures reach it.
     pub async fn enter_copy(&self, schema: &str) -> Result<(), StoreError> {
         bounded(

@@ -184,6 +184,11 @@ pub(crate) async fn a_rewind_fills_another_schema(stage: Stage) -> Result<()> {
     ensure!(letters == 1, "{letters} dead letters");
     let own = stage.command(&["rewind", "--to", &to, "--into", &stage.name]);
     ensure!(own.is_err_and(|error| error.to_string().contains("is the pipeline's own")));
+    let mut other = stored.in_schema("other_pipeline").connection().await?;
+    other.execute("CREATE SCHEMA other_pipeline").await?;
+    other.execute("CREATE TABLE ledger AS SELECT 'their-group' AS group_id").await?;
+    let theirs = stage.command(&["rewind", "--to", &to, "--into", "other_pipeline"]);
+    ensure!(theirs.is_err_and(|error| error.to_string().contains("is that of a pipeline")));
     reader.terminate().await
 }
 
