@@ -112,12 +112,16 @@ pub enum ConsumerError {
 
 /// Runs the consumer that the environment describes until `stop` is cancelled.
 pub async fn run(environment: &Env, stop: CancellationToken) -> Result<(), ConsumerError> {
-    consume(Config::from_env(environment)?, stop).await
+    consume(Config::from_env(environment)?, new_health(), stop).await
+}
+
+/// Readiness of all parts, none of which has been looked at.
+fn new_health() -> Health {
+    Health::new(&[KAFKA, POSTGRES, MONGODB, DEAD_LETTERS])
 }
 
 /// Reads and stores until `stop` is cancelled.
-async fn consume(config: Config, stop: CancellationToken) -> Result<(), ConsumerError> {
-    let health = Health::new(&[KAFKA, POSTGRES, MONGODB, DEAD_LETTERS]);
+async fn consume(config: Config, health: Health, stop: CancellationToken) -> Result<(), ConsumerError> {
     let served = CancellationToken::new();
     let http = runtime::http::serve_operations(config.port, health.clone(), served.clone());
     let work = async {

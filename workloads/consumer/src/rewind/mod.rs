@@ -3,10 +3,13 @@
 //! this process alone, to compare.
 //!
 //! - [`offsets`]: where the partitions were at that moment
-//! - [`shadow`]: reading into another schema
+//! - [`shadow`]: reading into another schema; [`progress`]: how far that is, and what it waits for; [`tail`]: whether
+//!   anything is left to be read
 
 pub mod offsets;
+mod progress;
 pub mod shadow;
+mod tail;
 
 use crate::{
     ConsumerError,

@@ -14,7 +14,7 @@ use runtime::{
 use std::{collections::BTreeMap, time::Duration};
 
 /// Longest wait for one answer.
-const ANSWER: Duration = Duration::from_secs(10);
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
 
 /// First offset at or after the moment, and the end, of each partition.
 pub type Bounds = BTreeMap<Partition, (i64, i64)>;
@@ -35,47 +35,67 @@ pub enum OffsetsError {
     },
 }
 
+/// A client that looks at partitions and is in no group.
+pub(super) struct Client {
+    pub(super) consumer: BaseConsumer<Context>,
+    diagnosis: Diagnosis,
+}
+
+impl Client {
+    pub(super) fn new(environment: &Env) -> Result<Client, OffsetsError> {
+        let context = Context {
+            diagnosis: Diagnosis::default(),
+            tokens: Tokens::from_env(environment)?,
+        };
+        let diagnosis = context.diagnosis.clone();
+        let created = client_config(environment)?
+            // The client wants one to read at all; nobody joins it.
+            .set("group.id", "syncpipeline-rewind")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest")
+            .set("isolation.level", "read_committed")
+            .set("allow.auto.create.topics", "false")
+            // A message or two are enough.
+            .set("queued.max.messages.kbytes", "1024")
+            .create_with_context(context);
+        let consumer = created.map_err(|error| OffsetsError::Kafka {
+            topic: "Kafka".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Client { consumer, diagnosis })
+    }
+
+    pub(super) fn failed(&self, topic: &str, error: &KafkaError) -> OffsetsError {
+        OffsetsError::Kafka {
+            topic: topic.to_owned(),
+            reason: self.diagnosis.explain(error),
+        }
+    }
+}
+
 /// Asks the brokers. Blocks.
 pub fn read(environment: &Env, topics: &Topics, to: DateTime<Utc>) -> Result<Bounds, OffsetsError> {
-    let context = Context {
-        diagnosis: Diagnosis::default(),
-        tokens: Tokens::from_env(environment)?,
-    };
-    let diagnosis = context.diagnosis.clone();
-    let kafka = |topic: &str| {
-        let (topic, diagnosis) = (topic.to_owned(), diagnosis.clone());
-        move |error: KafkaError| OffsetsError::Kafka {
-            topic,
-            reason: diagnosis.explain(&error),
-        }
-    };
-    let consumer: BaseConsumer<Context> = client_config(environment)?
-        // The client wants one to read at all; nobody joins it.
-        .set("group.id", "syncpipeline-rewind")
-        .create_with_context(context)
-        .map_err(kafka("Kafka"))?;
+    let client = Client::new(environment)?;
+    let consumer = &client.consumer;
     let mut bounds = Bounds::new();
     for topic in &topics.topics {
-        let metadata = consumer
-            .fetch_metadata(Some(&topic.name), ANSWER)
-            .map_err(kafka(&topic.name))?;
+        let failed = |error: KafkaError| client.failed(&topic.name, &error);
+        let metadata = consumer.fetch_metadata(Some(&topic.name), ANSWER).map_err(failed)?;
         let mut wanted = TopicPartitionList::new();
         for partition in metadata.topics().iter().flat_map(|found| found.partitions()) {
             // Of a time, not an offset: that is how the client takes it.
+            let time = Offset::Offset(to.timestamp_millis().max(0));
             wanted
-                .add_partition_offset(
-                    &topic.name,
-                    partition.id(),
-                    Offset::Offset(to.timestamp_millis().max(0)),
-                )
-                .map_err(kafka(&topic.name))?;
+                .add_partition_offset(&topic.name, partition.id(), time)
+                .map_err(failed)?;
         }
-        let found = consumer.offsets_for_times(wanted, ANSWER).map_err(kafka(&topic.name))?;
+        let found = consumer.offsets_for_times(wanted, ANSWER).map_err(failed)?;
         for element in found.elements() {
-            element.error().map_err(kafka(&topic.name))?;
+            element.error().map_err(failed)?;
             let (start, end) = consumer
                 .fetch_watermarks(&topic.name, element.partition(), ANSWER)
-                .map_err(kafka(&topic.name))?;
+                .map_err(failed)?;
             let from = match element.offset() {
                 Offset::Offset(offset) => offset.clamp(start, end),
                 // Nothing came after it.

@@ -1,10 +1,10 @@
 //! Reading into a schema of its own: the consumer itself, as a group of its own, from the moment to what was the end when
 //! it began. It may be interrupted and goes on where it was.
 
-use super::{RewindError, offsets::Bounds};
+use super::{RewindError, offsets::Bounds, progress::Progress};
 use crate::{
     config::{Config, PostgresConfig, schema_name},
-    consume,
+    consume, new_health,
     sink::postgres::{Postgres, ledger::LedgerKey, schema},
     topic::{Partition, Topics},
 };
@@ -13,13 +13,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     mem,
     sync::Arc,
-    time::Duration,
 };
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-
-/// Between two looks at how far it is.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// How the names of groups end that read into this schema.
 fn group_suffix(schema: &str) -> String {
@@ -55,7 +50,10 @@ pub(super) async fn read(
         mongodb: Arc::default(),
     };
     let postgres = Postgres::new(&config.postgres, config.sources());
-    if postgres.is_of_a_pipeline(&group_suffix(&config.postgres.schema)).await? {
+    if postgres
+        .is_of_a_pipeline(&group_suffix(&config.postgres.schema))
+        .await?
+    {
         return Err(RewindError::OtherPipeline(config.postgres.schema));
     }
     enter(&config.postgres).await?;
@@ -69,15 +67,29 @@ pub(super) async fn read(
         .map(|(partition, (_, end))| (partition.clone(), *end))
         .collect();
     postgres.create_ledger(&key, &starts).await?;
+    postgres.begin_earlier(&key, &starts).await?;
     postgres.record_rewind(&key, &ends, &starts, to).await?;
     let schema = config.postgres.schema.clone();
+    let expired_before = postgres.expired(&key).await?;
 
-    let done = stop.child_token();
-    let reading = consume(config, done.clone());
-    let watching = watch(&postgres, &key, &starts, &ends, &done);
-    let (read, reached) = tokio::join!(reading, watching);
+    let (health, done) = (new_health(), stop.child_token());
+    let mut progress = Progress::new(config.kafka.clone(), &postgres, &key, ends);
+    let reading = async {
+        let outcome = consume(config, health.clone(), done.clone()).await;
+        // Whatever ended it, there is nothing left to watch.
+        done.cancel();
+        outcome
+    };
+    let (read, reached) = tokio::join!(reading, progress.watch(&health, &done));
+    let expired = match reached {
+        true => postgres.expired(&key).await? - expired_before + progress.deleted(),
+        false => 0,
+    };
     postgres.close().await;
     read?;
+    if expired > 0 {
+        eprintln!("Kafka had deleted {expired} messages before they were read; they are not in schema {schema}");
+    }
     match reached {
         true => println!("schema {schema} holds what came after {to}"),
         false => println!("interrupted: the same command goes on with schema {schema}"),
@@ -100,38 +112,4 @@ async fn enter(copy: &PostgresConfig) -> Result<(), RewindError> {
     postgres.enter_copy(&copy.schema).await?;
     postgres.close().await;
     Ok(())
-}
-
-/// Ends the reading when everything is there; answers whether it is.
-async fn watch(
-    postgres: &Postgres,
-    key: &LedgerKey,
-    starts: &BTreeMap<Partition, i64>,
-    ends: &BTreeMap<Partition, i64>,
-    done: &CancellationToken,
-) -> bool {
-    let partitions: BTreeSet<Partition> = ends.keys().cloned().collect();
-    let sum = |offsets: &BTreeMap<Partition, i64>| offsets.values().sum::<i64>();
-    let (all, mut shown) = (sum(ends) - sum(starts), -1);
-    while !done.is_cancelled() {
-        if let Ok(ledger) = postgres.read_ledger(key, &partitions).await {
-            let left: i64 = ends
-                .iter()
-                .map(|(partition, end)| (end - ledger.get(partition).unwrap_or(&0)).max(0))
-                .sum();
-            if left != shown {
-                eprintln!("{} of {all} messages", all - left);
-                shown = left;
-            }
-            if left == 0 {
-                done.cancel();
-                return true;
-            }
-        }
-        tokio::select! {
-            () = sleep(LOOK) => {}
-            () = done.cancelled() => {}
-        }
-    }
-    false
 }

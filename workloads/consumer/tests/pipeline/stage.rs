@@ -9,11 +9,19 @@ use rdkafka::{
     client::DefaultClientContext,
     consumer::{BaseConsumer, CommitMode, Consumer},
 };
+use rustix::process::{Pid, Signal, kill_process};
 use services::Running;
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{
+    net::SocketAddr,
+    process::{Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::Duration,
+};
 
 pub(crate) const PARTITIONS: i32 = 4;
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(20);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
 
 pub(crate) struct Stage {
     pub(crate) running: Running,
@@ -154,13 +162,28 @@ impl Stage {
         self.command(&[&["dlq"], arguments].concat())
     }
 
-    /// What a command says, with the environment of a reader of all sources.
+    /// What a command says, with the environment of a reader of all sources. One that does not end is killed.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<String> {
-        let output = Command::new(env!("CARGO_BIN_EXE_consumer"))
+        let child = Command::new(env!("CARGO_BIN_EXE_consumer"))
             .args(arguments)
             .env_clear()
             .envs(self.environment(&Source::ALL))
-            .output()?;
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        let pid = Pid::from_child(&child);
+        let (done, ended) = mpsc::channel();
+        let waiting = thread::spawn(move || {
+            let output = child.wait_with_output();
+            // Nobody waits for it any more when it took too long.
+            let _ = done.send(());
+            output
+        });
+        if ended.recv_timeout(COMMAND_TIMEOUT).is_err() {
+            kill_process(pid, Signal::KILL)?;
+        }
+        let output = waiting.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
         let problem = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "{arguments:?}: {problem}");
         Ok(String::from_utf8(output.stdout)?)

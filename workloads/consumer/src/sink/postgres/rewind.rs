@@ -89,6 +89,44 @@ impl Postgres {
         Ok(rewound)
     }
 
+    /// Lets reading have begun at these offsets where it began later, and moves the ledger there: all of it is read once
+    /// more. For a schema that is filled from Kafka; where it was read on from an offset before, it stays as it is.
+    pub async fn begin_earlier(&self, key: &LedgerKey, starts: &BTreeMap<Partition, i64>) -> Result<(), StoreError> {
+        let (ids, numbers, offsets) = columns(starts);
+        bounded(
+            REWIND_TIMEOUT,
+            sqlx::query(
+                "UPDATE ledger SET first_offset = wanted.start, next_offset = wanted.start, \
+                        moved_back = moved_back + next_offset - first_offset, updated_at = now() \
+                 FROM unnest($3::uuid[], $4::integer[], $5::bigint[]) AS wanted (topic_id, partition, start) \
+                 WHERE ledger.cluster_id = $1 AND ledger.group_id = $2 AND ledger.topic_id = wanted.topic_id \
+                   AND ledger.partition = wanted.partition AND ledger.first_offset > wanted.start",
+            )
+            .bind(&*key.cluster)
+            .bind(&key.group)
+            .bind(ids)
+            .bind(numbers)
+            .bind(offsets)
+            .execute(&self.pool),
+        )
+        .await
+        .map(drop)
+    }
+
+    /// Messages that Kafka had deleted before this group could read them, since it began.
+    pub async fn expired(&self, key: &LedgerKey) -> Result<i64, StoreError> {
+        bounded(
+            REWIND_TIMEOUT,
+            sqlx::query_scalar(
+                "SELECT coalesce(sum(expired), 0)::bigint FROM tallies WHERE cluster_id = $1 AND group_id = $2",
+            )
+            .bind(&*key.cluster)
+            .bind(&key.group)
+            .fetch_one(&self.pool),
+        )
+        .await
+    }
+
     /// Records that these partitions are read from `starts` to `ends` into this schema.
     pub async fn record_rewind(
         &self,

@@ -9,6 +9,7 @@ use crate::{
 use anyhow::{Result, ensure};
 use chrono::{TimeDelta, Utc};
 use contract::{Source, env, header, metric};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Executor};
 use std::time::Duration;
@@ -190,6 +191,66 @@ pub(crate) async fn a_rewind_fills_another_schema(stage: Stage) -> Result<()> {
     let theirs = stage.command(&["rewind", "--to", &to, "--into", "other_pipeline"]);
     ensure!(theirs.is_err_and(|error| error.to_string().contains("is that of a pipeline")));
     reader.terminate().await
+}
+
+/// From an earlier moment than before all of it is there, and from a later one nothing is read once more.
+pub(crate) async fn a_copy_begins_as_early_as_it_is_asked_to(stage: Stage) -> Result<()> {
+    let mut load = Load::new(&stage)?;
+    load.upload(Source::Sms, 20, 10).await?;
+    let middle = Utc::now().to_rfc3339();
+    load.upload(Source::Sms, 8, 10).await?;
+    stage.start_ready(&SMS).await?.terminate().await?;
+    let topic = stage.topic(Source::Sms);
+    let schema = format!("{}_copy", stage.name);
+    let fill = async |to: &str| stage.command(&["rewind", "--to", to, "--topic", &topic, "--into", &schema]);
+    let copy = Stored::of(&stage)?.in_schema(&schema);
+
+    fill(&middle).await?;
+    ensure!(copy.count(Source::Sms).await? == 80);
+    let early = (Utc::now() - TimeDelta::hours(1)).to_rfc3339();
+    fill(&early).await?;
+    ensure!(copy.count(Source::Sms).await? == 280);
+    copy.ensure_accounts().await?;
+    let tally = copy.tally().await?;
+    ensure!((tally.stored, tally.duplicate) == (280, 80), "{tally:?}");
+    fill(&middle).await?;
+    fill(&early).await?;
+    ensure!(copy.tally().await? == tally, "it was read once more");
+    Ok(())
+}
+
+/// The last offsets of a partition are those of a transaction's end, which no reader ever sees; or Kafka has deleted all
+/// that was left.
+pub(crate) async fn a_copy_ends_where_nothing_is_left_to_read(stage: Stage) -> Result<()> {
+    let topic = stage.topic(Source::Sms);
+    let producer: BaseProducer = stage.kafka().set("transactional.id", &stage.name).create()?;
+    producer.init_transactions(SOON)?;
+    producer.begin_transaction()?;
+    for number in 0..20 {
+        let user = format!("user-{number}");
+        let value = envelope(&user, Utc::now(), vec![record(Source::Sms, number)]).encode(Source::Sms);
+        let message = BaseRecord::to(&topic).key(&user).payload(&value);
+        producer.send(message).map_err(|(error, _)| error)?;
+    }
+    producer.commit_transaction(SOON)?;
+    let to = (Utc::now() - TimeDelta::hours(1)).to_rfc3339();
+    let schema = format!("{}_copy", stage.name);
+    let arguments = ["rewind", "--to", &to, "--topic", &topic, "--into", &schema];
+    let said = stage.command(&arguments)?;
+    let holds = format!("schema {schema} holds what came after ");
+    ensure!(said.starts_with(&holds), "{said}");
+    let copy = Stored::of(&stage)?.in_schema(&schema);
+    ensure!(copy.count(Source::Sms).await? == 20);
+
+    let mut load = Load::new(&stage)?;
+    load.upload(Source::Sms, 20, 5).await?;
+    let ends = stage.ends(&SMS)?;
+    let ends = ends.iter().map(|(topic, partition, end)| (topic.as_str(), *partition, *end));
+    stage.delete_before(ends).await?;
+    let said = stage.command(&arguments)?;
+    ensure!(said.starts_with(&holds), "{said}");
+    ensure!(copy.count(Source::Sms).await? == 20);
+    stage.start_ready(&SMS).await?.terminate().await
 }
 
 /// Also after a rewind; what the user sends later is stored.

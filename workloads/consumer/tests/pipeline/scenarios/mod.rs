@@ -45,6 +45,8 @@ scenarios![
     accounts::what_kafka_deleted_is_told,
     accounts::a_rewind_reads_once_more_and_stores_nothing_twice,
     accounts::a_rewind_fills_another_schema,
+    accounts::a_copy_begins_as_early_as_it_is_asked_to,
+    accounts::a_copy_ends_where_nothing_is_left_to_read,
     accounts::an_erased_user_stays_erased,
     accounts::an_erased_user_stays_erased_of_copies,
     accounts::where_nearly_nothing_can_be_stored_nothing_is_given_up,
