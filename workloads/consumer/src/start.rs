@@ -108,14 +108,13 @@ pub(crate) async fn watch(topic_ids: &TopicIds, topics: &Topics, health: &Health
 pub(crate) async fn look_after_months(postgres: &Postgres, retention_months: Option<u32>) {
     let mut backoff = Backoff::slow();
     loop {
-        let done = async {
-            postgres.create_months().await?;
-            match retention_months {
-                Some(months) => postgres.drop_months(months).await,
-                None => Ok(()),
-            }
+        let created = postgres.create_months().await;
+        // Whether or not those are there.
+        let dropped = match retention_months {
+            Some(months) => postgres.drop_months(months).await,
+            None => Ok(()),
         };
-        match done.await {
+        match created.and(dropped) {
             Ok(()) => {
                 backoff = Backoff::slow();
                 sleep(MONTHS).await;

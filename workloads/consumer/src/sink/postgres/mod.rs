@@ -1,6 +1,6 @@
 //! PostgreSQL: the records, and the ledger in the same transaction.
 //!
-//! - [`schema`]: migrations and monthly partitions
+//! - [`schema`]: migrations; [`months`]: monthly partitions
 //! - [`ledger`]: reading the ledger, and moving it within a write
 //! - [`rewind`]: moving the ledger back; [`copied`]: schemas that are filled once more from Kafka
 //! - [`table`](mod@table): the statements of each source
@@ -15,6 +15,7 @@ pub mod copy;
 pub mod erased;
 pub mod fault;
 pub mod ledger;
+pub mod months;
 pub mod rewind;
 pub mod schema;
 pub mod table;

@@ -26,6 +26,7 @@ scenarios![
     storing::all_sources_are_stored,
     storing::many_replicas_start_at_once,
     storing::a_month_takes_its_rows_from_the_default_partition,
+    storing::a_month_is_created_a_few_rows_at_a_time,
     identity::a_replay_changes_nothing,
     identity::a_record_sent_again_is_stored_once,
     identity::a_moved_ledger_fences_and_is_read_again,

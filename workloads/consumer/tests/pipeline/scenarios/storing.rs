@@ -3,6 +3,7 @@
 use crate::{load::Load, stage::Stage, stored::Stored};
 use anyhow::{Result, ensure};
 use contract::{Source, metric};
+use sqlx::Executor;
 use std::time::Instant;
 
 /// One reader over all topics, as in a development environment.
@@ -101,6 +102,61 @@ pub(crate) async fn a_month_takes_its_rows_from_the_default_partition(stage: Sta
     let after: Vec<String> = sqlx::query_scalar(places).fetch_all(&mut connection).await?;
     ensure!(after == ["sms_2031_05", "sms_default"], "{after:?}");
     stored.ensure_exactly(&load.expected).await
+}
+
+/// Whoever reads meanwhile sees every row; and what a phone has kept for years is in nobody's way.
+pub(crate) async fn a_month_is_created_a_few_rows_at_a_time(stage: Stage) -> Result<()> {
+    let mut load = Load::new(&stage)?;
+    let at = |number: u64, time: &str| {
+        let mut record = crate::load::record(Source::Sms, number);
+        record["timestamp"] = time.into();
+        record
+    };
+    // Five of one moment, which no step can divide.
+    let times = (0..20).map(|number: u64| format!("2031-05-{:02}T00:00:00Z", 1 + number.saturating_sub(4)));
+    let ahead = times.zip(0..).map(|(time, number)| at(number, &time)).collect();
+    load.upload_records(Source::Sms, "user", ahead).await?;
+    let past = (100..130).map(|number| at(number, "2019-12-31T12:00:00Z")).collect();
+    load.upload_records(Source::Sms, "user", past).await?;
+    let reader = stage.start_ready(&[Source::Sms]).await?;
+    stage.until_no_lag(&[Source::Sms]).await?;
+
+    let stored = Stored::of(&stage)?;
+    let mut connection = stored.connection().await?;
+    let places = "SELECT tableoid::regclass::text, count(*) FROM sms GROUP BY 1 ORDER BY 1";
+    let before: Vec<(String, i64)> = sqlx::query_as(places).fetch_all(&mut connection).await?;
+    let counts = |counts: &[(&str, i64)]| -> Vec<(String, i64)> {
+        counts
+            .iter()
+            .map(|(table, count)| ((*table).to_owned(), *count))
+            .collect()
+    };
+    ensure!(before == counts(&[("sms_default", 20), ("sms_past", 30)]), "{before:?}");
+
+    // Somebody who writes holds it up for a moment, and is not held up for longer.
+    let mut writing = stored.connection().await?;
+    writing.execute("BEGIN; LOCK TABLE sms IN ROW EXCLUSIVE MODE").await?;
+    let create = "SELECT create_month('sms', '2031-05-01', 6)";
+    let refused = sqlx::query_scalar::<_, bool>(create).fetch_one(&mut connection).await;
+    let code = refused
+        .err()
+        .and_then(|error| Some(error.as_database_error()?.code()?.into_owned()));
+    ensure!(code.as_deref() == Some("55P03"), "{code:?}");
+    writing.execute("COMMIT").await?;
+
+    let mut steps = Vec::new();
+    while sqlx::query_scalar::<_, bool>(create).fetch_one(&mut connection).await? {
+        ensure!(stored.count(Source::Sms).await? == 50, "a row is out of sight");
+        let moved: i64 = sqlx::query_scalar("SELECT count(*) FROM sms_2031_05")
+            .fetch_one(&mut connection)
+            .await?;
+        steps.push(moved);
+    }
+    ensure!(steps == [11, 18, 20], "{steps:?}");
+    let after: Vec<(String, i64)> = sqlx::query_as(places).fetch_all(&mut connection).await?;
+    ensure!(after == counts(&[("sms_2031_05", 20), ("sms_past", 30)]), "{after:?}");
+    stored.ensure_exactly(&load.expected).await?;
+    reader.terminate().await
 }
 
 /// How fast one reader works off a backlog.
