@@ -334,7 +334,12 @@ impl Reader {
             state.positions.rewind(partition, offset);
             ledger = state.positions.ledger(partition).unwrap_or(ledger);
         } else if offset > expected {
-            expired = self.expired(&mut state, partition, expected..offset);
+            let Some(count) = self.expired(&mut state, partition, expected..offset) else {
+                tracing::warn!(%partition, expected, offset, "Kafka does not tell whether what is missing was deleted");
+                state.fenced = true;
+                return Ok(true);
+            };
+            expired = count;
         }
         let collected = &mut state.lanes.of(partition).collected;
         let delivery = Delivery {
@@ -355,8 +360,9 @@ impl Reader {
         Ok(collected.is_full())
     }
 
-    /// How many of the offsets that are missing before a message are those of messages that Kafka had deleted.
-    fn expired(&self, state: &mut State, partition: &Partition, missing: Range<i64>) -> i64 {
+    /// How many of the offsets that are missing before a message are those of messages that Kafka had deleted; `None`
+    /// where it does not tell, and the message is to be read again.
+    fn expired(&self, state: &mut State, partition: &Partition, missing: Range<i64>) -> Option<i64> {
         state.starts.expired(partition, missing, || {
             let start = self
                 .consumer
