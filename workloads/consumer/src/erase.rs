@@ -60,7 +60,9 @@ pub async fn run(command: &Erase, environment: &Env) -> Result<(), EraseError> {
     let failed = |erased| move |error| EraseError::Store(error, erased);
     schema::migrate(&config.postgres).await.map_err(failed(0))?;
     let postgres = Postgres::new(&config.postgres, Source::ALL.into());
-    let mongodb = Mongodb::new(&config.mongodb).await.map_err(failed(0))?;
+    let mongodb = Mongodb::new(&config.mongodb, &Source::ALL.into())
+        .await
+        .map_err(failed(0))?;
     for (place, user) in users.iter().enumerate() {
         // The tombstone first: what is written from then on is taken out by whoever writes it.
         let removed = postgres.erase(&tenant, user, before).await.map_err(failed(place))?;

@@ -149,9 +149,11 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
     let metrics = Metrics::register()?;
     let topic_ids = TopicIds::new(&config.kafka, config.topics.clone())?;
     let postgres = Postgres::new(&config.postgres, config.sources());
-    let mongodb = Mongodb::new(&config.mongodb).await?;
+    let mongodb = Mongodb::new(&config.mongodb, &config.sources()).await?;
+    let stores = StoreHealth::new(health.clone());
+    tokio::spawn(start::greet(mongodb.clone(), stores.clone(), stop.clone()));
 
-    let Some(topics) = start::prepare(config, &topic_ids, &mongodb, health, stop).await else {
+    let Some(topics) = start::prepare(config, &topic_ids, health, stop).await else {
         return Ok(());
     };
     let brokers = runtime::kafka::client_config(&config.kafka)?;
@@ -173,7 +175,7 @@ async fn work(config: &Config, health: &Health, stop: &CancellationToken) -> Res
         mongodb,
         dead_letters,
         ledger: ledger.clone(),
-        health: StoreHealth::new(health.clone()),
+        health: stores,
         metrics: metrics.clone(),
         give_up: give_up.clone(),
         epoch: epoch.clone(),

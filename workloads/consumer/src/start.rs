@@ -6,6 +6,7 @@ use crate::{
     retry::Backoff,
     sink::{
         Fault, MONGODB, POSTGRES, StoreError,
+        health::StoreHealth,
         mongodb::Mongodb,
         postgres::{Postgres, schema},
     },
@@ -24,16 +25,18 @@ const WATCH_CLOSELY: Duration = Duration::from_secs(3);
 /// Time between looks for months to be created.
 const MONTHS: Duration = Duration::from_secs(6 * 3_600);
 
-/// Tables, MongoDB and topics, all at once, however long it takes. `None` when the process is to stop.
+/// Stands for the greeting among the lanes that report on a store: none of them has this number.
+const GREETING: usize = usize::MAX;
+
+/// Tables and topics, at once, however long it takes. `None` when the process is to stop.
 pub(crate) async fn prepare(
     config: &Config,
     topic_ids: &TopicIds,
-    mongodb: &Mongodb,
     health: &Health,
     stop: &CancellationToken,
 ) -> Option<Topics> {
-    let tables = until_done(POSTGRES, health, stop, || schema::migrate(&config.postgres));
-    let documents = until_done(MONGODB, health, stop, || mongodb.ping());
+    let migrated = |outcome| health.set(POSTGRES, outcome);
+    let tables = until_done(migrated, stop, || schema::migrate(&config.postgres));
     let topics = async {
         let mut backoff = Backoff::brief();
         loop {
@@ -49,13 +52,23 @@ pub(crate) async fn prepare(
             }
         }
     };
-    let (tables, documents, topics) = tokio::join!(tables, documents, topics);
-    tables.and(documents).and(topics)
+    let (tables, topics) = tokio::join!(tables, topics);
+    tables.and(topics)
 }
 
+/// Asks MongoDB until it answers, so that `/ready` says what is wrong with it. Nobody waits for that: who writes there has
+/// a patience of his own, and what PostgreSQL alone takes is read meanwhile.
+pub(crate) async fn greet(mongodb: Mongodb, health: StoreHealth, stop: CancellationToken) {
+    let said = |outcome: Result<(), String>| match outcome {
+        Ok(()) => health.works(MONGODB, GREETING),
+        Err(reason) => health.fails(MONGODB, GREETING, &reason),
+    };
+    until_done(said, &stop, || mongodb.ping()).await;
+}
+
+/// Tries until it is done, and tells `say` what became of each attempt.
 async fn until_done<F: Future<Output = Result<(), StoreError>>>(
-    part: &'static str,
-    health: &Health,
+    say: impl Fn(Result<(), String>),
     stop: &CancellationToken,
     attempt: impl Fn() -> F,
 ) -> Option<()> {
@@ -63,12 +76,12 @@ async fn until_done<F: Future<Output = Result<(), StoreError>>>(
     loop {
         let error = match attempt().await {
             Ok(()) => {
-                health.set(part, Ok(()));
+                say(Ok(()));
                 return Some(());
             }
             Err(error) => error,
         };
-        health.set(part, Err(error.reason.clone()));
+        say(Err(error.reason));
         let backoff = if error.fault == Fault::Passing {
             &mut brief
         } else {

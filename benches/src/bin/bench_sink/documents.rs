@@ -48,7 +48,7 @@ pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Exte
         wait_queue_timeout: Duration::from_secs(60),
         retry_writes: true,
     };
-    let mongodb = Mongodb::new(&config).await?;
+    let mongodb = Mongodb::new(&config, &config.sources).await?;
     let credential = Credential::builder()
         .username(server.username.clone())
         .password(server.password.clone())

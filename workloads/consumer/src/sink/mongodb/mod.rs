@@ -35,15 +35,15 @@ pub struct Mongodb {
 }
 
 impl Mongodb {
-    /// A client for the sources that are enabled. Connects when first used; a connection string may have to be looked
-    /// up in the DNS before.
-    pub async fn new(config: &MongodbConfig) -> Result<Mongodb, StoreError> {
+    /// A client for those of these sources that are enabled. Connects when first used; a connection string may have to be
+    /// looked up in the DNS before.
+    pub async fn new(config: &MongodbConfig, sources: &BTreeSet<Source>) -> Result<Mongodb, StoreError> {
         let options = options(config).await?;
         Ok(Mongodb {
             database: Client::with_options(options)
                 .map_err(store_error)?
                 .database(&config.database),
-            sources: Arc::new(config.sources.clone()),
+            sources: Arc::new(&config.sources & sources),
             turns: Arc::new(Semaphore::new(config.max_pool_size as usize)),
             turn_timeout: config.wait_queue_timeout,
             operation_timeout: config.operation_timeout,

@@ -2,7 +2,7 @@
 
 use crate::{load::Load, stage::Stage, stored::Stored, wait};
 use anyhow::{Result, ensure};
-use contract::{Source, metric};
+use contract::{Source, env, metric};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use sqlx::Executor;
 use std::{
@@ -247,6 +247,34 @@ pub(crate) async fn databases_killed_in_mid_load(stage: Stage) -> Result<()> {
         reader.terminate().await?;
     }
     Ok(())
+}
+
+/// What PostgreSQL alone takes is read whether or not MongoDB is there when a reader starts.
+pub(crate) async fn mongodb_holds_up_only_what_is_stored_there(stage: Stage) -> Result<()> {
+    let mut load = Load::new(&stage)?;
+    load.upload(Source::CallLogs, 5, 10).await?;
+    load.upload(Source::Sms, 5, 10).await?;
+    load.upload(Source::Events, 1, 50).await?;
+    services::ferretdb::kill9()?;
+    let nothing_there = [(env::MONGODB_ENABLED_SOURCES, "contacts".to_owned())];
+    let reader = stage.start(&[Source::CallLogs], &nothing_there)?;
+    reader.until_ready().await?;
+    stage.until_no_lag(&[Source::CallLogs]).await?;
+    reader.terminate().await?;
+
+    let events_there = [(env::MONGODB_ENABLED_SOURCES, "events".to_owned())];
+    let reader = stage.start(BOTH, &events_there)?;
+    stage.until_no_lag(&[Source::Sms]).await?;
+    reader.until_not_ready(&["mongodb"]).await?;
+    services::ferretdb::start()?;
+    reader.until_ready().await?;
+    stage.until_no_lag(BOTH).await?;
+    let stored = Stored::of(&stage)?;
+    for source in [Source::CallLogs, Source::Sms, Source::Events] {
+        ensure!(stored.count(source).await? == 50, "{source}");
+    }
+    ensure!(stored.documents(Source::Events).await?.len() == 50);
+    reader.terminate().await
 }
 
 /// The only broker, for a while.

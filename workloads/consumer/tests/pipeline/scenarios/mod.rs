@@ -40,6 +40,7 @@ scenarios![
     faults::a_pause_ends_for_partitions_that_come_back,
     faults::a_pause_ends_with_a_fence,
     faults::databases_killed_in_mid_load,
+    faults::mongodb_holds_up_only_what_is_stored_there,
     faults::kafka_killed_in_mid_load,
     topics::a_recreated_topic_is_read_from_its_start,
     accounts::every_record_is_accounted_for,
