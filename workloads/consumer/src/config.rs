@@ -211,7 +211,8 @@ impl PostgresConfig {
 }
 
 impl MongodbConfig {
-    fn from_env(environment: &Env) -> Result<MongodbConfig, EnvError> {
+    /// Reads the environment; the error names the variable.
+    pub fn from_env(environment: &Env) -> Result<MongodbConfig, EnvError> {
         let milliseconds = |name, default| environment.parsed_or(name, default).map(Duration::from_millis);
         let max_pool_size = positive(environment, env::MONGODB_MAX_POOL_SIZE, 100)?;
         let server = match environment.optional(env::MONGODB_URI) {

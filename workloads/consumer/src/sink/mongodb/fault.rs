@@ -1,7 +1,8 @@
 //! What an error of MongoDB means.
 
 use crate::sink::Fault;
-use ::mongodb::error::{Error, ErrorKind, WriteFailure};
+use ::mongodb::error::{Error, ErrorKind, InsertManyError, WriteFailure};
+use std::collections::BTreeMap;
 
 /// The record is there already.
 pub const DUPLICATE_KEY: i32 = 11_000;
@@ -37,19 +38,48 @@ pub fn of_code(code: i32, message: &str) -> Fault {
     }
 }
 
-/// The error in words, without a document's content.
+/// The error in words, without a document's content. What the driver would print of other kinds may hold it.
 pub fn describe(error: &Error) -> String {
     match error.kind.as_ref() {
         ErrorKind::Command(error) => describe_code(error.code, Some(&error.code_name), &error.message),
         ErrorKind::Write(WriteFailure::WriteError(error)) => {
             describe_code(error.code, error.code_name.as_deref(), &error.message)
         }
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => describe_concern(error.code, &error.code_name),
+        ErrorKind::InsertMany(failure) => describe_insertion(failure),
         ErrorKind::Bson(_) => "the document is not valid BSON".to_owned(),
+        ErrorKind::InvalidArgument { .. } => "the driver cannot send the document".to_owned(),
         ErrorKind::Authentication { .. } => {
             format!("{}; check the user name and password in the Secret", error.kind)
         }
-        kind => kind.to_string(),
+        ErrorKind::Io(_)
+        | ErrorKind::ServerSelection { .. }
+        | ErrorKind::DnsResolve { .. }
+        | ErrorKind::ConnectionPoolCleared { .. }
+        | ErrorKind::InvalidTlsConfig { .. }
+        | ErrorKind::IncompatibleServer { .. } => error.kind.to_string(),
+        _ => "the driver and the server do not understand each other; see the server's log".to_owned(),
     }
+}
+
+/// The errors of many documents: each comes with a message, and with details, that quote its document.
+fn describe_insertion(failure: &InsertManyError) -> String {
+    let mut counts: BTreeMap<i32, usize> = BTreeMap::new();
+    for error in failure.write_errors.iter().flatten() {
+        *counts.entry(error.code).or_default() += 1;
+    }
+    let documents = counts
+        .iter()
+        .map(|(code, count)| format!("error {code} for {count} of the documents"));
+    let concern = failure.write_concern_error.as_ref();
+    let concern = concern.map(|error| describe_concern(error.code, &error.code_name));
+    documents.chain(concern).collect::<Vec<_>>().join(", ")
+}
+
+/// Documents that are written, but not where they are to be.
+fn describe_concern(code: i32, name: &str) -> String {
+    let name = Some(name).filter(|name| !name.is_empty()).unwrap_or("error");
+    format!("{name} ({code}): not as many servers have it as must")
 }
 
 /// A code in words. The server's message quotes the document where the fault is with the data.
@@ -94,6 +124,23 @@ mod tests {
     fn a_broken_connection_passes() {
         let error = Error::from(std::io::Error::from(std::io::ErrorKind::ConnectionReset));
         assert_eq!(of(&error), Fault::Passing);
+    }
+
+    #[test]
+    fn errors_of_many_documents_are_counted_by_code() {
+        let failure = serde_json::from_value(serde_json::json!({
+            "writeErrors": [
+                {"index": 0, "code": 121, "errmsg": "my secret", "errInfo": {"consideredValue": "my secret"}},
+                {"index": 1, "code": 112, "errmsg": "my secret"},
+                {"index": 2, "code": 121, "errmsg": "my secret"},
+            ],
+            "writeConcernError": {"code": 64, "codeName": "WriteConcernFailed", "errmsg": "waiting", "errInfo": {}},
+        }));
+        assert_eq!(
+            describe(&ErrorKind::InsertMany(failure.unwrap()).into()),
+            "error 112 for 1 of the documents, error 121 for 2 of the documents, \
+             WriteConcernFailed (64): not as many servers have it as must"
+        );
     }
 
     #[test]

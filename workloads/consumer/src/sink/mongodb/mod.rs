@@ -16,7 +16,7 @@ use crate::{
 use ::mongodb::{
     Client, Collection, Database,
     bson::doc,
-    error::Error,
+    error::{Error, ErrorKind},
     options::{AuthMechanism, ClientOptions, Credential, ServerAddress, Tls, TlsOptions},
 };
 use contract::Source;
@@ -41,7 +41,7 @@ impl Mongodb {
         let options = options(config).await?;
         Ok(Mongodb {
             database: Client::with_options(options)
-                .map_err(store_error)?
+                .map_err(|error| setup(error.kind.to_string()))?
                 .database(&config.database),
             sources: Arc::new(&config.sources & sources),
             turns: Arc::new(Semaphore::new(config.max_pool_size as usize)),
@@ -94,8 +94,16 @@ async fn options(config: &MongodbConfig) -> Result<ClientOptions, StoreError> {
             .tls(tls.then(|| Tls::Enabled(TlsOptions::default())))
             .build(),
         MongodbServer::Uri(uri) => {
+            if has_raw_password(uri) {
+                return Err(no_uri());
+            }
             let parsed = timeout(config.server_selection_timeout, ClientOptions::parse(uri)).await;
-            parsed.map_err(|_| timed_out()).flatten().map_err(store_error)?
+            let parsed = parsed.map_err(|_| timed_out()).flatten();
+            parsed.map_err(|error| match error.kind.as_ref() {
+                ErrorKind::DnsResolve { .. } | ErrorKind::Io(_) => store_error(error),
+                // It says what it has found, and that may be the password.
+                _ => no_uri(),
+            })?
         }
     };
     if let Some(username) = &config.username {
@@ -124,16 +132,38 @@ fn mechanism(config: &MongodbConfig) -> Result<Option<AuthMechanism>, StoreError
             "PLAIN" => Ok(AuthMechanism::Plain),
             "SCRAM-SHA-1" => Ok(AuthMechanism::ScramSha1),
             "SCRAM-SHA-256" => Ok(AuthMechanism::ScramSha256),
-            _ => Err(StoreError {
-                store: MONGODB,
-                fault: Fault::Setup,
-                reason: format!(
-                    "{} is {name:?}; must be PLAIN, SCRAM-SHA-1 or SCRAM-SHA-256",
-                    contract::env::MONGODB_AUTH_MECHANISM
-                ),
-            }),
+            _ => Err(setup(format!(
+                "{} is {name:?}; must be PLAIN, SCRAM-SHA-1 or SCRAM-SHA-256",
+                contract::env::MONGODB_AUTH_MECHANISM
+            ))),
         })
         .transpose()
+}
+
+/// Whether a user name or password holds a `/`, `?` or `#` as it is: then what is before that would be taken for a host,
+/// and named in errors. In the options an `@` comes after an equals sign.
+fn has_raw_password(uri: &str) -> bool {
+    let rest = uri.split_once("://").map_or(uri, |(_, rest)| rest);
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (servers, rest) = rest.split_at(end);
+    let path = rest.split('=').next().unwrap_or_default();
+    !servers.contains('@') && path.contains('@')
+}
+
+fn no_uri() -> StoreError {
+    setup(format!(
+        "{} is no connection string of MongoDB; in user name and password, write : / ? # [ ] @ and % as %3A %2F %3F %23 \
+         %5B %5D %40 and %25",
+        contract::env::MONGODB_URI
+    ))
+}
+
+fn setup(reason: String) -> StoreError {
+    StoreError {
+        store: MONGODB,
+        fault: Fault::Setup,
+        reason,
+    }
 }
 
 fn timed_out() -> Error {
@@ -145,5 +175,45 @@ fn store_error(error: Error) -> StoreError {
         store: MONGODB,
         fault: fault::of(&error),
         reason: fault::describe(&error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::env::Env;
+
+    async fn refusal(uri: &str) -> Option<String> {
+        let environment = Env::from_pairs([
+            (contract::env::MONGODB_URI, uri),
+            (contract::env::MONGODB_DATABASE, "sync"),
+        ]);
+        let config = MongodbConfig::from_env(&environment).unwrap();
+        let outcome = Mongodb::new(&config, &Source::ALL.into()).await;
+        outcome.err().map(|error| error.reason)
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_not_encoded_is_not_quoted() {
+        for uri in [
+            "mongodb://user:hunter?2@host/db",
+            "mongodb://user:hunter/2@host/db",
+            "mongodb://user:hunter#2@host/db",
+            // What a port may be.
+            "mongodb://user:1234?5@host/db?retryWrites=true",
+            "mongodb://user:hunter@2@host/db",
+            "mongodb://user:hunter%@host/db",
+            "hunter",
+        ] {
+            let refusal = refusal(uri).await;
+            assert!(
+                refusal.as_ref().is_some_and(|reason| reason.starts_with(
+                    "DI_MONGODB_URI is no connection string of MongoDB; in user name and password, write"
+                ) && !reason.contains("hunter")
+                    && !reason.contains("1234")),
+                "{refusal:?}"
+            );
+        }
+        assert_eq!(refusal("mongodb://user:hunter%3F2@host/db?appName=a@b").await, None);
     }
 }
