@@ -8,6 +8,7 @@ use crate::{
         mongodb::Mongodb,
         postgres::{Postgres, erased::Removed, schema},
     },
+    turn,
 };
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -65,7 +66,8 @@ pub async fn run(command: &Erase, environment: &Env) -> Result<(), EraseError> {
         .map_err(failed(0))?;
     for (place, user) in users.iter().enumerate() {
         // The tombstone first: what is written from then on is taken out by whoever writes it.
-        let removed = postgres.erase(&tenant, user, before).await.map_err(failed(place))?;
+        let removed = turn::take(async || postgres.erase(&tenant, user, before).await).await;
+        let removed = removed.map_err(failed(place))?;
         let mut documents = 0;
         for source in Source::ALL.into_iter().filter(|source| mongodb.stores(*source)) {
             let erased = mongodb.erase(source, &tenant, user, before).await;

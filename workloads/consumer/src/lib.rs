@@ -19,7 +19,8 @@
 //! - [`breaker`]: stops where nearly nothing can be stored
 //! - [`sink`]: the two stores; [`isolate`]: finding what a store refuses; [`dead_letter`]: where that goes
 //! - [`retry`], [`metrics`]: pauses and counters
-//! - [`dlq`]: the commands on dead letters; [`rewind`]: reading once more; [`erase`]: a user's records
+//! - [`dlq`]: the commands on dead letters; [`rewind`]: reading once more; [`erase`]: a user's records; [`turn`]: waiting
+//!   for the writes under way
 
 pub mod account;
 pub mod batch;
@@ -41,6 +42,7 @@ pub mod sink;
 mod start;
 pub mod topic;
 pub mod topic_ids;
+pub mod turn;
 pub mod writer;
 
 use crate::{

@@ -20,6 +20,7 @@ use crate::{
     },
     topic::Topics,
     topic_ids::{TopicIds, TopicIdsError},
+    turn,
 };
 use chrono::{DateTime, Utc};
 use clap::Args;
@@ -146,7 +147,7 @@ async fn back(command: &Rewind, config: &Config, topics: &Topics, bounds: &Bound
         .collect();
     let moved = match command.dry_run {
         true => postgres.would_rewind(&key, &starts).await?,
-        false => postgres.rewind(&key, &starts, command.to).await?,
+        false => turn::take(async || postgres.rewind(&key, &starts, command.to).await).await?,
     };
     postgres.close().await;
     let mut out = io::stdout().lock();

@@ -12,8 +12,9 @@ use rdkafka::{
 use rustix::process::{Pid, Signal, kill_process};
 use services::Running;
 use std::{
+    io::{BufRead, BufReader},
     net::SocketAddr,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::Duration,
@@ -162,31 +163,21 @@ impl Stage {
         self.command(&[&["dlq"], arguments].concat())
     }
 
-    /// What a command says, with the environment of a reader of all sources. One that does not end is killed.
+    /// What a command says, with the environment of a reader of all sources.
     pub(crate) fn command(&self, arguments: &[&str]) -> Result<String> {
-        let child = Command::new(env!("CARGO_BIN_EXE_consumer"))
+        end_of(self.start_command(arguments)?)
+    }
+
+    /// A command that is under way.
+    pub(crate) fn start_command(&self, arguments: &[&str]) -> Result<Child> {
+        Ok(Command::new(env!("CARGO_BIN_EXE_consumer"))
             .args(arguments)
             .env_clear()
             .envs(self.environment(&Source::ALL))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .spawn()?;
-        let pid = Pid::from_child(&child);
-        let (done, ended) = mpsc::channel();
-        let waiting = thread::spawn(move || {
-            let output = child.wait_with_output();
-            // Nobody waits for it any more when it took too long.
-            let _ = done.send(());
-            output
-        });
-        if ended.recv_timeout(COMMAND_TIMEOUT).is_err() {
-            kill_process(pid, Signal::KILL)?;
-        }
-        let output = waiting.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
-        let problem = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "{arguments:?}: {problem}");
-        Ok(String::from_utf8(output.stdout)?)
+            .spawn()?)
     }
 
     /// The end of each partition of these sources.
@@ -279,4 +270,34 @@ impl Stage {
         ensure!(messages.len() as i64 == end, "{topic}: more than {end} messages");
         Ok(messages)
     }
+}
+
+/// What a command says; one that does not end is killed.
+pub(crate) fn end_of(command: Child) -> Result<String> {
+    let pid = Pid::from_child(&command);
+    let (done, ended) = mpsc::channel();
+    let waiting = thread::spawn(move || {
+        let output = command.wait_with_output();
+        // Nobody waits for it any more when it took too long.
+        let _ = done.send(());
+        output
+    });
+    if ended.recv_timeout(COMMAND_TIMEOUT).is_err() {
+        kill_process(pid, Signal::KILL)?;
+    }
+    let output = waiting.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+    let problem = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{}: {problem}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// The first line that a command writes for people.
+pub(crate) fn first_word_of(command: &mut Child) -> Result<String> {
+    let problem = command.stderr.take().context("it was read before")?;
+    let mut problem = BufReader::new(problem);
+    let mut line = String::new();
+    problem.read_line(&mut line)?;
+    // What follows is for the end.
+    command.stderr = Some(problem.into_inner());
+    Ok(line)
 }

@@ -1,7 +1,7 @@
 //! Users whose records were erased. A write holds a lock that an erasure waits for, so that nothing of the user is
 //! stored behind its back.
 
-use super::{Postgres, bounded, copied, table};
+use super::{BRIEF_WAIT, Postgres, bounded, copied, fault, table};
 use crate::{batch::Row, sink::StoreError};
 use chrono::{DateTime, Utc};
 use contract::Source;
@@ -9,8 +9,10 @@ use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::{collections::HashMap, iter, time::Duration};
 
-/// Longest erasure: it waits for the writes under way, and then finds the user's rows by an index.
+/// Longest erasure; the user's rows are found by an index.
 const ERASE_TIMEOUT: Duration = Duration::from_secs(120);
+/// The same for the server, and waits as ever once nobody writes.
+const NO_WRITES: &str = "SET LOCAL statement_timeout = '100s'; SET LOCAL lock_timeout = '10s'";
 
 /// Setting of each session: the pipeline's own schema, also where the session writes into a copy of it.
 pub(super) const SCHEMA_SETTING: &str = "syncpipeline.schema";
@@ -77,13 +79,17 @@ pub(super) fn is_erased(erased: &Erased<'_>, row: &Row) -> bool {
 }
 
 impl Postgres {
-    /// Erases what was received of a user before `at`, of the copies too, and lets nothing of it be stored again.
-    pub async fn erase(&self, tenant: &str, user: &str, at: DateTime<Utc>) -> Result<Removed, StoreError> {
+    /// Erases what was received of a user before `at`, of the copies too, and lets nothing of it be stored again. `None`
+    /// where writes are under way, which are waited for only for a moment: to be tried again.
+    pub async fn erase(&self, tenant: &str, user: &str, at: DateTime<Utc>) -> Result<Option<Removed>, StoreError> {
         let work = async {
             let mut transaction = self.pool.begin().await?;
-            // Writes under way may take their time.
-            transaction.execute("SET LOCAL lock_timeout = '60s'").await?;
-            transaction.execute(LOCK).await?;
+            transaction.execute(BRIEF_WAIT).await?;
+            match transaction.execute(LOCK).await {
+                Err(error) if fault::is_lock_timeout(&error) => return Ok(None),
+                outcome => outcome?,
+            };
+            transaction.execute(NO_WRITES).await?;
             sqlx::query(
                 "INSERT INTO erased_users (user_hash, erased_at) VALUES ($1, $2) ON CONFLICT (user_hash) \
                  DO UPDATE SET erased_at = greatest(erased_users.erased_at, excluded.erased_at)",
@@ -109,7 +115,7 @@ impl Postgres {
                 }
             }
             transaction.commit().await?;
-            Ok(removed)
+            Ok(Some(removed))
         };
         bounded(ERASE_TIMEOUT, work).await
     }

@@ -24,6 +24,11 @@ pub fn is_unique_violation(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.is_unique_violation())
 }
 
+/// Whether somebody else held a lock for longer than was to be waited.
+pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some("55P03"))
+}
+
 /// The row of a COPY at which it failed, by its place, where the server says so.
 pub fn copied(error: &sqlx::Error) -> Option<usize> {
     let sqlx::Error::Database(error) = error else {

@@ -50,6 +50,9 @@ const SESSION: &[(&str, &str)] = &[
     ("enable_seqscan", "off"),
 ];
 
+/// For a transaction that waits for those who write: how long at once, so that they do not wait behind it for longer.
+const BRIEF_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
+
 /// The pipeline's schema in the sync database.
 #[derive(Debug, Clone)]
 pub struct Postgres {

@@ -1,12 +1,13 @@
 //! Moving the ledger back, and the record of who did.
 
-use super::{Postgres, bounded, ledger::LedgerKey};
+use super::{BRIEF_WAIT, Postgres, bounded, fault, ledger::LedgerKey};
 use crate::{sink::StoreError, topic::Partition};
 use chrono::{DateTime, Utc};
+use sqlx::Executor;
 use std::{collections::BTreeMap, time::Duration};
 use uuid::Uuid;
 
-/// Longest change: it waits for the writes under way.
+/// Longest look or change.
 const REWIND_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A partition that is read once more.
@@ -53,13 +54,14 @@ impl Postgres {
         .await
     }
 
-    /// Moves the ledger back to these offsets, where it is further on, and records that.
+    /// Moves the ledger back to these offsets, where it is further on, and records that. `None` where a write is under way
+    /// that moves it, too, and which is waited for only for a moment: to be tried again.
     pub async fn rewind(
         &self,
         key: &LedgerKey,
         starts: &BTreeMap<Partition, i64>,
         to: DateTime<Utc>,
-    ) -> Result<Vec<Rewound>, StoreError> {
+    ) -> Result<Option<Vec<Rewound>>, StoreError> {
         let (ids, numbers, offsets) = columns(starts);
         let statement = format!(
             "WITH before AS ({FURTHER_ON} FOR UPDATE OF ledger), \
@@ -72,9 +74,10 @@ impl Postgres {
              SELECT $1, $2, topic_id, topic, partition, from_offset, to_offset, $6, $7 FROM before \
              RETURNING topic, partition, from_offset, to_offset"
         );
-        let mut rewound: Vec<Rewound> = bounded(
-            REWIND_TIMEOUT,
-            sqlx::query_as(sqlx::AssertSqlSafe(statement))
+        let work = async {
+            let mut transaction = self.pool.begin().await?;
+            transaction.execute(BRIEF_WAIT).await?;
+            let moved = sqlx::query_as(sqlx::AssertSqlSafe(statement))
                 .bind(&*key.cluster)
                 .bind(&key.group)
                 .bind(ids)
@@ -82,11 +85,19 @@ impl Postgres {
                 .bind(offsets)
                 .bind(to)
                 .bind(host())
-                .fetch_all(&self.pool),
-        )
-        .await?;
-        rewound.sort_by(|one, other| (&one.topic, one.partition).cmp(&(&other.topic, other.partition)));
-        Ok(rewound)
+                .fetch_all(&mut *transaction)
+                .await;
+            match moved {
+                Err(error) if fault::is_lock_timeout(&error) => Ok(None),
+                moved => {
+                    let mut moved: Vec<Rewound> = moved?;
+                    transaction.commit().await?;
+                    moved.sort_by(|one, other| (&one.topic, one.partition).cmp(&(&other.topic, other.partition)));
+                    Ok(Some(moved))
+                }
+            }
+        };
+        bounded(REWIND_TIMEOUT, work).await
     }
 
     /// Lets reading have begun at these offsets where it began later, and moves the ledger there: all of it is read once

@@ -2,11 +2,11 @@
 
 use crate::{
     load::{Load, envelope, record},
-    stage::{PARTITIONS, Stage},
+    stage::{PARTITIONS, Stage, end_of, first_word_of},
     stored::{MOVE_BACK, Stored},
     wait,
 };
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use chrono::{TimeDelta, Utc};
 use contract::{Source, env, header, metric};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -297,6 +297,38 @@ pub(crate) async fn an_erased_user_stays_erased(stage: Stage) -> Result<()> {
         .await?;
     ensure!(named == 0, "the table names the user");
     reader.terminate().await
+}
+
+/// Commands wait for a write that takes its time, and nobody waits behind them for long.
+pub(crate) async fn commands_wait_for_writes_under_way(stage: Stage) -> Result<()> {
+    let mut load = Load::new(&stage)?;
+    load.upload(Source::Sms, 4, 5).await?;
+    let reader = stage.start_ready(&SMS).await?;
+    stage.until_no_lag(&SMS).await?;
+    reader.terminate().await?;
+    let stored = Stored::of(&stage)?;
+    let lock = "SELECT pg_advisory_xact_lock_shared(hashtext('syncpipeline erasure'), hashtext(current_schema()))";
+    let mut writing = stored.connection().await?;
+    writing.execute(AssertSqlSafe(format!("BEGIN; {lock}; SELECT FROM ledger FOR UPDATE"))).await?;
+
+    let mut erasing = stage.start_command(&["erase", "user-0"])?;
+    let said = first_word_of(&mut erasing)?;
+    ensure!(said == "waiting for writes that are under way\n", "{said}");
+    let mut beginning = stored.connection().await?;
+    for _ in 0..3 {
+        let next = AssertSqlSafe(format!("BEGIN; SET LOCAL lock_timeout = '8s'; {lock}; COMMIT"));
+        beginning.execute(next).await.context("who begins to write waits behind the erasure")?;
+    }
+    let to = (Utc::now() - TimeDelta::hours(1)).to_rfc3339();
+    let mut rewinding = stage.start_command(&["rewind", "--to", &to])?;
+    let said = first_word_of(&mut rewinding)?;
+    ensure!(said == "waiting for writes that are under way\n", "{said}");
+    writing.execute("COMMIT").await?;
+    let said = end_of(erasing)?;
+    ensure!(said == "user 1 of 1: 5 rows and 5 documents removed\n", "{said}");
+    let said = end_of(rewinding)?;
+    ensure!(said.contains("4 messages of "), "{said}");
+    Ok(())
 }
 
 /// A copy has nothing of those who were erased before it was filled, loses what it has of those who are erased later, and

@@ -51,6 +51,7 @@ scenarios![
     accounts::a_copy_ends_where_nothing_is_left_to_read,
     accounts::an_erased_user_stays_erased,
     accounts::an_erased_user_stays_erased_of_copies,
+    accounts::commands_wait_for_writes_under_way,
     accounts::where_nearly_nothing_can_be_stored_nothing_is_given_up,
     accounts::what_is_kept_no_longer_is_dropped,
     storing::rate_of_a_backlog,
