@@ -137,8 +137,7 @@ impl Config {
         // Fails here, at start, rather than at the first connection.
         runtime::kafka::client_config(environment)?;
         let prefix = environment.optional(env::KAFKA_TOPIC_PREFIX).unwrap_or_default();
-        let topics = environment
-            .required_list(env::ENABLED_TOPICS)?
+        let topics = enabled_topics(environment)?
             .into_iter()
             .map(|topic| match Source::of_topic(&topic, &prefix) {
                 Some(source) => Ok((topic, source)),
@@ -244,6 +243,14 @@ impl MongodbConfig {
     }
 }
 
+/// The topics that this consumer reads, each once.
+pub fn enabled_topics(environment: &Env) -> Result<Vec<String>, EnvError> {
+    let mut topics = environment.required_list(env::ENABLED_TOPICS)?;
+    let mut seen = BTreeSet::new();
+    topics.retain(|topic| seen.insert(topic.clone()));
+    Ok(topics)
+}
+
 /// `*` stands for all sources, and so does the variable left out.
 fn enabled_sources(environment: &Env) -> Result<BTreeSet<Source>, EnvError> {
     let names = environment.list(env::MONGODB_ENABLED_SOURCES);
@@ -338,6 +345,13 @@ mod tests {
         assert_eq!(config.mongodb.max_pool_size, 100);
         assert_eq!(config.mongodb.operation_timeout, Duration::from_secs(10));
         assert_eq!(config.port, contract::port::CONSUMER);
+    }
+
+    #[test]
+    fn a_topic_that_is_named_twice_is_read_once() {
+        let twice = environment(&[(env::ENABLED_TOPICS, "p.sms_batched,p.events_log,p.sms_batched")]);
+        assert_eq!(enabled_topics(&twice).unwrap(), ["p.sms_batched", "p.events_log"]);
+        assert_eq!(Config::from_env(&twice).unwrap().topics.len(), 2);
     }
 
     #[test]

@@ -21,6 +21,36 @@ pub struct Topic {
     pub source: Source,
 }
 
+/// A topic that is asked for and that this consumer does not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("topic {topic} is none of this consumer's; they are {known}")]
+pub struct UnknownTopic {
+    /// The topic.
+    pub topic: String,
+    /// Those that there are.
+    pub known: String,
+}
+
+impl UnknownTopic {
+    /// Looks whether each of the topics that are meant is one of those known, as `is_one` sees it.
+    pub fn look_for(
+        meant: &[String],
+        known: &[String],
+        is_one: impl Fn(&str, &str) -> bool,
+    ) -> Result<(), UnknownTopic> {
+        let unknown = meant
+            .iter()
+            .find(|topic| !known.iter().any(|known| is_one(topic, known)));
+        match unknown {
+            None => Ok(()),
+            Some(topic) => Err(UnknownTopic {
+                topic: topic.clone(),
+                known: known.join(", "),
+            }),
+        }
+    }
+}
+
 /// A partition of a topic. Comparing two is cheap, because it is done for each message.
 #[derive(Debug, Clone, Eq)]
 pub struct Partition {

@@ -99,7 +99,7 @@ impl TopicIds {
             .await
             .map_err(away)?;
         let names = self.topics.iter().map(|(name, _)| name);
-        let mut described = admin
+        let described = admin
             .describe_topics(names, DescribeTopicsOptions::default().timeout(REQUEST_TIMEOUT))
             .await
             .map_err(away)?;
@@ -108,7 +108,7 @@ impl TopicIds {
             .iter()
             .map(|(name, source)| {
                 let topic = || name.clone();
-                let id = match described.remove(name) {
+                let id = match described.get(name) {
                     Some(Ok(description)) => Uuid::from_bytes(description.topic_id),
                     Some(Err(KrafkaError::Broker {
                         code: ErrorCode::UnknownTopicOrPartition,

@@ -13,12 +13,12 @@ mod tail;
 
 use crate::{
     ConsumerError,
-    config::{Config, NoSchemaName, schema_name},
+    config::{Config, NoSchemaName, enabled_topics, schema_name},
     sink::{
         StoreError,
         postgres::{Postgres, ledger::LedgerKey, rewind::Rewound, schema},
     },
-    topic::Topics,
+    topic::{Topics, UnknownTopic},
     topic_ids::{TopicIds, TopicIdsError},
     turn,
 };
@@ -58,13 +58,8 @@ pub enum RewindError {
     #[error("{0}; run this in a consumer's pod")]
     Env(#[from] EnvError),
     /// A topic that this consumer does not read.
-    #[error("topic {topic} is none of this consumer's; they are {known}")]
-    UnknownTopic {
-        /// The topic.
-        topic: String,
-        /// Those that there are.
-        known: String,
-    },
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
     /// What is to be filled is no schema.
     #[error("--into {0}")]
     NoSchema(#[from] NoSchemaName),
@@ -122,13 +117,8 @@ pub async fn run(command: &Rewind, environment: &Env, stop: CancellationToken) -
 
 /// The topics that are meant, where not all are.
 fn meant(command: &Rewind, environment: &Env) -> Result<Option<String>, RewindError> {
-    let known = environment.required_list(env::ENABLED_TOPICS)?;
-    if let Some(topic) = command.topics.iter().find(|topic| !known.contains(topic)) {
-        return Err(RewindError::UnknownTopic {
-            topic: topic.clone(),
-            known: known.join(", "),
-        });
-    }
+    let known = enabled_topics(environment)?;
+    UnknownTopic::look_for(&command.topics, &known, |meant, known| meant == known)?;
     Ok((!command.topics.is_empty()).then(|| command.topics.join(",")))
 }
 
