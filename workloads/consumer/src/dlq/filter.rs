@@ -1,13 +1,15 @@
 //! Which dead letters are meant.
 
 use super::letter::Letter;
+use crate::topic::UnknownTopic;
 use chrono::{DateTime, Utc};
 use clap::Args;
+use contract::header::dead_letter_topic;
 
 /// All, unless something is said; with more than one thing said, those of which all of it is true.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Filter {
-    /// Of this topic, by its own name; may be given more than once
+    /// Of this topic, by its own name or that of its dead letters; may be given more than once
     #[arg(long)]
     pub topic: Vec<String>,
     /// Of this class: decode, validation or data
@@ -30,7 +32,12 @@ pub struct Filter {
 impl Filter {
     /// Whether dead letters of this topic are meant.
     pub fn means(&self, topic: &str) -> bool {
-        self.topic.is_empty() || self.topic.iter().any(|meant| meant == topic)
+        self.topic.is_empty() || self.topic.iter().any(|meant| is_named(meant, topic))
+    }
+
+    /// Refuses topics that are none of these, of which there could only be no letters.
+    pub fn ensure_known(&self, topics: &[String]) -> Result<(), UnknownTopic> {
+        UnknownTopic::look_for(&self.topic, topics, is_named)
     }
 
     /// Whether this dead letter is meant.
@@ -44,10 +51,34 @@ impl Filter {
     }
 }
 
+fn is_named(meant: &str, topic: &str) -> bool {
+    meant == topic || meant == dead_letter_topic(topic)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::dlq::letter::tests::letter;
+
+    #[test]
+    fn a_topic_is_named_as_the_list_shows_it_and_must_be_known() {
+        let filter = |topic: &str| Filter {
+            topic: vec![topic.to_owned()],
+            ..Filter::default()
+        };
+        let known = ["sms_batched".to_owned(), "events_log".to_owned()];
+        for name in ["events_log", "events_log.dlq"] {
+            assert!(
+                filter(name).means("events_log") && !filter(name).means("sms_batched"),
+                "{name}"
+            );
+            assert_eq!(filter(name).ensure_known(&known), Ok(()));
+        }
+        assert_eq!(
+            filter("events").ensure_known(&known).unwrap_err().to_string(),
+            "topic events is none of this consumer's; they are sms_batched, events_log"
+        );
+    }
 
     fn admits(change: impl FnOnce(&mut Filter)) -> bool {
         let mut filter = Filter::default();

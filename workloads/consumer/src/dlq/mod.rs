@@ -12,8 +12,9 @@ pub mod read;
 pub mod replay;
 
 use self::{filter::Filter, letter::Letter};
+use crate::{config::enabled_topics, topic::UnknownTopic};
 use clap::{Args, Subcommand};
-use contract::{env, header};
+use contract::header;
 use runtime::env::{Env, EnvError};
 use std::{
     collections::BTreeMap,
@@ -62,12 +63,23 @@ pub enum DlqError {
     /// The environment is not that of a consumer.
     #[error("{0}; run this in a consumer's pod")]
     Env(#[from] EnvError),
+    /// A topic that this consumer does not read.
+    #[error(transparent)]
+    UnknownTopic(#[from] UnknownTopic),
     /// Kafka does not answer, or not as expected.
     #[error(transparent)]
     Read(#[from] read::ReadError),
     /// A message was not sent.
     #[error(transparent)]
     Replay(#[from] replay::ReplayError),
+    /// A replay ended before all letters were read.
+    #[error("{reason}; {acknowledged} messages were sent before that, and sending them again does no harm")]
+    Interrupted {
+        /// What ended it.
+        reason: Box<DlqError>,
+        /// Messages that Kafka has.
+        acknowledged: u64,
+    },
     /// There is no such letter.
     #[error("there is no dead letter at {topic}/{partition}/{offset}; `consumer dlq list` shows those that there are")]
     NotFound {
@@ -85,7 +97,10 @@ pub enum DlqError {
 
 /// Runs a command. Blocks until it is done.
 pub fn run(command: &Command, environment: &Env) -> Result<(), DlqError> {
-    let topics = environment.required_list(env::ENABLED_TOPICS)?;
+    let topics = enabled_topics(environment)?;
+    if let Command::List { filter, .. } | Command::Replay { filter, .. } = command {
+        filter.ensure_known(&topics)?;
+    }
     let mut out = io::BufWriter::new(io::stdout().lock());
     let outcome = match command {
         Command::List { filter, json } => list(environment, &topics, filter, *json, &mut out),

@@ -5,7 +5,7 @@ use rdkafka::{
     Message, Offset, TopicPartitionList,
     config::ClientConfig,
     consumer::{BaseConsumer, Consumer},
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
 };
 use runtime::{
     env::{Env, EnvError},
@@ -127,9 +127,20 @@ impl Reader {
         }
     }
 
+    /// Nothing where the topic is missing.
     fn bounds(&self, topic: &str) -> Result<Bounds, ReadError> {
         let metadata = self.consumer.fetch_metadata(Some(topic), ANSWER);
         let metadata = metadata.map_err(|error| self.failed(topic, &error))?;
+        match metadata
+            .topics()
+            .iter()
+            .find_map(|topic| topic.error())
+            .map(RDKafkaErrorCode::from)
+        {
+            None => {}
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition) => return Ok(Bounds::new()),
+            Some(code) => return Err(self.failed(topic, &KafkaError::MetadataFetch(code))),
+        }
         let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
         partitions
             .map(|partition| {
@@ -157,7 +168,7 @@ impl Reader {
         let assigned = self.consumer.assign(&list);
         assigned.map_err(|error| self.failed(topic, &error))?;
         let mut left = bounds.clone();
-        let mut heard = Instant::now();
+        let (mut heard, mut reported) = (Instant::now(), None);
         while !left.is_empty() {
             match self.consumer.poll(POLL) {
                 Some(Ok(message)) => {
@@ -178,17 +189,45 @@ impl Reader {
                     heard = Instant::now();
                     left.remove(&partition);
                 }
-                Some(Err(error)) => tracing::debug!(%error, topic, "dead letters"),
+                Some(Err(error)) if is_refusal(&error) => return Err(self.failed(topic, &error).into()),
+                Some(Err(error)) => reported = Some(error),
                 None => {}
             }
             if heard.elapsed() > PATIENCE {
                 return Err(ReadError::Stalled {
                     topic: topic.to_owned(),
-                    reason: self.diagnosis.explain(&KafkaError::NoMessageReceived),
+                    reason: self
+                        .diagnosis
+                        .explain(&reported.unwrap_or(KafkaError::NoMessageReceived)),
                 }
                 .into());
             }
         }
         Ok(true)
+    }
+}
+
+/// Whether a person has to act before anything can be read.
+fn is_refusal(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::TopicAuthorizationFailed
+                | RDKafkaErrorCode::GroupAuthorizationFailed
+                | RDKafkaErrorCode::ClusterAuthorizationFailed
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_that_is_missing_is_not_waited_for() {
+        let of = |code| is_refusal(&KafkaError::MessageConsumption(code));
+        assert!(of(RDKafkaErrorCode::TopicAuthorizationFailed));
+        assert!(!of(RDKafkaErrorCode::BrokerTransportFailure));
+        assert!(!is_refusal(&KafkaError::NoMessageReceived));
     }
 }

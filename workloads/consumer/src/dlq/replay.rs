@@ -37,14 +37,12 @@ pub enum ReplayError {
     #[error("{0}; run this in a consumer's pod")]
     Env(#[from] EnvError),
     /// Kafka did not take a message.
-    #[error("{topic} does not take messages: {reason}; {sent} were sent, and sending them again does no harm")]
+    #[error("{topic} does not take messages: {reason}")]
     Kafka {
         /// The topic.
         topic: String,
         /// What was reported.
         reason: String,
-        /// Messages that were sent before.
-        sent: u64,
     },
     /// Some messages were not acknowledged.
     #[error("{failed} of {sent} messages were not acknowledged: {reason}; sending all of them again does no harm")]
@@ -62,6 +60,7 @@ pub enum ReplayError {
 #[derive(Clone, Default)]
 struct Deliveries {
     context: Context,
+    acknowledged: Arc<AtomicU64>,
     failed: Arc<AtomicU64>,
 }
 
@@ -81,9 +80,14 @@ impl ProducerContext for Deliveries {
     type DeliveryOpaque = ();
 
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
-        if let Err((error, _)) = result {
-            self.failed.fetch_add(1, Ordering::Relaxed);
-            self.context.diagnosis.record(error, &error.to_string());
+        match result {
+            Ok(_) => {
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+            }
+            Err((error, _)) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                self.context.diagnosis.record(error, &error.to_string());
+            }
         }
     }
 }
@@ -105,7 +109,7 @@ pub(super) fn run(
     };
     let producer = producer(environment, deliveries.clone())?;
     let (mut messages, mut letters, mut sent) = (HashSet::new(), 0, 0);
-    let strange = read::all(environment, &dead_letter_topics(topics, filter), |letter| {
+    let read = read::all(environment, &dead_letter_topics(topics, filter), |letter| {
         if !filter.admits(&letter) || !topics.contains(&letter.origin.topic) {
             return Ok::<_, DlqError>(true);
         }
@@ -113,15 +117,25 @@ pub(super) fn run(
         // A message has a letter for each of its guilty records, and further ones where it was sent again before.
         if messages.insert(message_of(letter.root())) {
             if !dry_run {
-                send(&producer, &letter, &deliveries, sent)?;
+                send(&producer, &letter, &deliveries)?;
             }
             sent += 1;
         }
         Ok(filter.limit.is_none_or(|limit| letters < limit))
+    });
+    if !dry_run {
+        // Whatever ended the reading: what is in the queue would be thrown away with the producer. What is not
+        // acknowledged by then shows in what is left and in what failed.
+        let _ = producer.flush(DELIVERY);
+    }
+    let strange = read.map_err(|reason| match dry_run {
+        true => reason,
+        false => DlqError::Interrupted {
+            reason: Box::new(reason),
+            acknowledged: deliveries.acknowledged.load(Ordering::Relaxed),
+        },
     })?;
     if !dry_run {
-        // What is not acknowledged by then shows in what is left and in what failed.
-        let _ = producer.flush(DELIVERY);
         let left = u64::try_from(producer.in_flight_count()).unwrap_or(0);
         let failed = deliveries.failed.load(Ordering::Relaxed) + left;
         if failed > 0 {
@@ -156,17 +170,11 @@ fn producer(environment: &Env, deliveries: Deliveries) -> Result<ThreadedProduce
     created.map_err(|error| ReplayError::Kafka {
         topic: "Kafka".to_owned(),
         reason: error.to_string(),
-        sent: 0,
     })
 }
 
 /// Puts one message into the queue, and waits while there is no room.
-fn send(
-    producer: &ThreadedProducer<Deliveries>,
-    letter: &Letter,
-    deliveries: &Deliveries,
-    sent: u64,
-) -> Result<(), ReplayError> {
+fn send(producer: &ThreadedProducer<Deliveries>, letter: &Letter, deliveries: &Deliveries) -> Result<(), ReplayError> {
     let mut headers = OwnedHeaders::new_with_capacity(letter.headers.len() + 1);
     for (key, value) in &letter.headers {
         let value = value.as_deref();
@@ -193,7 +201,6 @@ fn send(
             return Err(ReplayError::Kafka {
                 topic: letter.origin.topic.clone(),
                 reason: deliveries.context.diagnosis.explain(&error),
-                sent,
             });
         }
         record = returned;

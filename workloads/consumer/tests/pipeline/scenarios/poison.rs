@@ -160,6 +160,12 @@ pub(crate) async fn dead_letters_are_sent_again(stage: Stage) -> Result<()> {
     let shown: serde_json::Value = serde_json::from_str(&shown)?;
     ensure!(shown["value"]["records"][5]["sender"] == "BLOCKED", "{shown}");
     ensure!(stage.dlq(&["list", "--json", "--class", "decode"])?.is_empty());
+    ensure!(
+        stage.dlq(&["list", "--json", "--topic", topic])?.lines().count() == 2,
+        "{topic}"
+    );
+    let typo = stage.dlq(&["list", "--topic", "sms_batch"]);
+    ensure!(typo.is_err_and(|error| error.to_string().contains("topic sms_batch is none of this consumer's")));
 
     let planned = stage.dlq(&["replay", "--dry-run"])?;
     ensure!(planned == "1 messages of 2 dead letters would be sent\n", "{planned}");
