@@ -3,6 +3,7 @@
 
 use crate::{
     config::Config,
+    moment,
     sink::{
         StoreError,
         mongodb::Mongodb,
@@ -25,8 +26,8 @@ pub struct Erase {
     /// Tenant of the users; the pipeline's own when left out
     #[arg(long)]
     pub tenant: Option<String>,
-    /// What was received until then, in RFC 3339; until now when left out
-    #[arg(long)]
+    /// What was received until then: 2026-11-20T00:00:00Z; until now when left out
+    #[arg(long, value_parser = moment::parse)]
     pub before: Option<DateTime<Utc>>,
 }
 

@@ -20,7 +20,7 @@
 //! - [`sink`]: the two stores; [`isolate`]: finding what a store refuses; [`dead_letter`]: where that goes
 //! - [`retry`], [`metrics`]: pauses and counters
 //! - [`dlq`]: the commands on dead letters; [`rewind`]: reading once more; [`erase`]: a user's records; [`turn`]: waiting
-//!   for the writes under way
+//!   for the writes under way; [`moment`]: moments as people write them
 
 pub mod account;
 pub mod batch;
@@ -35,6 +35,7 @@ pub mod erase;
 pub mod isolate;
 pub mod ledger;
 pub mod metrics;
+pub mod moment;
 pub mod poll;
 pub mod retry;
 pub mod rewind;

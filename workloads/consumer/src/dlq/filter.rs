@@ -1,7 +1,7 @@
 //! Which dead letters are meant.
 
 use super::letter::Letter;
-use crate::topic::UnknownTopic;
+use crate::{moment, topic::UnknownTopic};
 use chrono::{DateTime, Utc};
 use clap::Args;
 use contract::header::dead_letter_topic;
@@ -18,11 +18,11 @@ pub struct Filter {
     /// Whose error contains this
     #[arg(long)]
     pub error: Option<String>,
-    /// Written at this time or later, RFC 3339
-    #[arg(long)]
+    /// Written at this time or later: 2026-11-20T00:00:00Z
+    #[arg(long, value_parser = moment::parse)]
     pub since: Option<DateTime<Utc>>,
-    /// Written before this time, RFC 3339
-    #[arg(long)]
+    /// Written before this time: 2026-11-20T00:00:00Z
+    #[arg(long, value_parser = moment::parse)]
     pub until: Option<DateTime<Utc>>,
     /// No more than so many
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]

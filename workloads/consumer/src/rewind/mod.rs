@@ -14,6 +14,7 @@ mod tail;
 use crate::{
     ConsumerError,
     config::{Config, NoSchemaName, enabled_topics, schema_name},
+    moment,
     sink::{
         StoreError,
         postgres::{Postgres, ledger::LedgerKey, rewind::Rewound, schema},
@@ -25,7 +26,7 @@ use crate::{
 use chrono::{DateTime, Utc};
 use clap::Args;
 use contract::env;
-use offsets::{Bounds, OffsetsError};
+use offsets::{Bounds, Offsets, OffsetsError};
 use runtime::env::{Env, EnvError};
 use std::{
     io::{self, Write},
@@ -37,8 +38,8 @@ use tokio_util::sync::CancellationToken;
 /// Reads once more what Kafka took after a moment; nothing is stored twice
 #[derive(Debug, Args)]
 pub struct Rewind {
-    /// The moment, in RFC 3339: 2026-11-01T00:00:00Z
-    #[arg(long)]
+    /// The moment: 2026-11-01T00:00:00Z
+    #[arg(long, value_parser = moment::parse)]
     pub to: DateTime<Utc>,
     /// Only this topic; may be repeated. All topics of this consumer when left out
     #[arg(long = "topic")]
@@ -69,6 +70,12 @@ pub enum RewindError {
     /// The schema is another pipeline's.
     #[error("schema {0} is that of a pipeline: name one that is new, or was filled by --into before")]
     OtherPipeline(String),
+    /// Nothing can have come after it.
+    #[error("--to {0} is in the future")]
+    Future(DateTime<Utc>),
+    /// There is nothing to be moved.
+    #[error("group {0} has read nothing of these topics yet; are this pod's consumer and its schema the right ones?")]
+    NothingRead(String),
     /// The ids of the topics are not known.
     #[error(transparent)]
     TopicIds(#[from] TopicIdsError),
@@ -95,15 +102,21 @@ pub async fn run(command: &Rewind, environment: &Env, stop: CancellationToken) -
         Some(topics) => environment.with([(env::ENABLED_TOPICS, topics)]),
         None => environment.clone(),
     };
+    if command.to > Utc::now() {
+        return Err(RewindError::Future(command.to));
+    }
     let mut config = Config::from_env(&environment)?;
     if let Some(schema) = &command.into {
         shadow::prepare(&mut config, schema)?;
     }
     let topics = TopicIds::new(&environment, config.topics.clone())?.read().await?;
-    let bounds = {
+    let Offsets { bounds, beginnings } = {
         let (environment, topics, to) = (environment.clone(), topics.clone(), command.to);
         spawn_blocking(move || offsets::read(&environment, &topics, to)).await??
     };
+    for beginning in beginnings {
+        eprintln!("{beginning}");
+    }
     match &command.into {
         None => back(command, &config, &topics, &bounds).await,
         Some(schema) if command.dry_run => {
@@ -124,7 +137,9 @@ fn meant(command: &Rewind, environment: &Env) -> Result<Option<String>, RewindEr
 
 /// Moves the ledger back, and says how far.
 async fn back(command: &Rewind, config: &Config, topics: &Topics, bounds: &Bounds) -> Result<(), RewindError> {
-    schema::migrate(&config.postgres).await?;
+    if !command.dry_run {
+        schema::migrate(&config.postgres).await?;
+    }
     let postgres = Postgres::new(&config.postgres, config.sources());
     let key = LedgerKey {
         cluster: topics.cluster.clone(),
@@ -135,6 +150,9 @@ async fn back(command: &Rewind, config: &Config, topics: &Topics, bounds: &Bound
         .iter()
         .map(|(partition, (from, _))| (partition.clone(), *from))
         .collect();
+    if !postgres.has_read(&key, &bounds.keys().cloned().collect()).await? {
+        return Err(RewindError::NothingRead(key.group));
+    }
     let moved = match command.dry_run {
         true => postgres.would_rewind(&key, &starts).await?,
         false => turn::take(async || postgres.rewind(&key, &starts, command.to).await).await?,
@@ -151,6 +169,10 @@ async fn back(command: &Rewind, config: &Config, topics: &Topics, bounds: &Bound
         writeln!(out, "{topic}/{partition}: {from} -> {to}")?;
     }
     let messages: i64 = moved.iter().map(|step| step.from - step.to).sum();
+    if moved.is_empty() {
+        writeln!(out, "nothing that came after {} was read yet", command.to)?;
+        return Ok(());
+    }
     let verb = if command.dry_run { "would be read" } else { "are read" };
     writeln!(
         out,
@@ -196,6 +218,17 @@ mod tests {
             let outcome = run(&command, &environment, CancellationToken::new()).await;
             assert_eq!(outcome.unwrap_err().to_string(), expected, "{schema:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_comes_from_the_future() {
+        let environment = Env::from_pairs([(env::ENABLED_TOPICS, "a")]);
+        let command = Rewind {
+            to: Utc::now() + chrono::TimeDelta::hours(1),
+            ..command(&[])
+        };
+        let outcome = run(&command, &environment, CancellationToken::new()).await;
+        assert!(outcome.unwrap_err().to_string().ends_with("is in the future"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use crate::topic::{Partition, Topics};
 use chrono::{DateTime, Utc};
 use rdkafka::{
-    Offset, TopicPartitionList,
+    Message, Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer},
     error::KafkaError,
 };
@@ -11,13 +11,40 @@ use runtime::{
     env::{Env, EnvError},
     kafka::{Context, Diagnosis, Tokens, client_config},
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
 
 /// Longest wait for one answer.
 pub(super) const ANSWER: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(200);
 
 /// First offset at or after the moment, and the end, of each partition.
 pub type Bounds = BTreeMap<Partition, (i64, i64)>;
+
+/// Where the partitions were.
+pub struct Offsets {
+    /// Of each partition.
+    pub bounds: Bounds,
+    /// Topics that Kafka may have deleted something of that came after the moment.
+    pub beginnings: Vec<Beginning>,
+}
+
+/// A topic of which Kafka has nothing from the moment on, but only from some time after it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "Kafka has messages of {partitions} partitions of {topic} since {since} only: what came before is deleted, and is not \
+     read"
+)]
+pub struct Beginning {
+    /// The topic.
+    pub topic: String,
+    /// How many of its partitions.
+    pub partitions: usize,
+    /// When the first message came that it has of any of them.
+    pub since: DateTime<Utc>,
+}
 
 /// Why the offsets are not known.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +93,26 @@ impl Client {
         Ok(Client { consumer, diagnosis })
     }
 
+    /// When the first message came of these that are read from here on; `None` where there are none, or none comes.
+    fn first_time(&self, from: &TopicPartitionList) -> Result<Option<DateTime<Utc>>, KafkaError> {
+        if from.count() == 0 {
+            return Ok(None);
+        }
+        self.consumer.assign(from)?;
+        let mut waiting: BTreeSet<i32> = from.elements().iter().map(|element| element.partition()).collect();
+        let (mut first, until) = (None, Instant::now() + ANSWER);
+        while !waiting.is_empty() && Instant::now() < until {
+            if let Some(Ok(message)) = self.consumer.poll(POLL)
+                && waiting.remove(&message.partition())
+                && let Some(time) = message.timestamp().to_millis()
+            {
+                first = Some(first.map_or(time, |first: i64| first.min(time)));
+            }
+        }
+        self.consumer.assign(&TopicPartitionList::new())?;
+        Ok(first.and_then(DateTime::from_timestamp_millis))
+    }
+
     pub(super) fn failed(&self, topic: &str, error: &KafkaError) -> OffsetsError {
         OffsetsError::Kafka {
             topic: topic.to_owned(),
@@ -75,13 +122,16 @@ impl Client {
 }
 
 /// Asks the brokers. Blocks.
-pub fn read(environment: &Env, topics: &Topics, to: DateTime<Utc>) -> Result<Bounds, OffsetsError> {
+pub fn read(environment: &Env, topics: &Topics, to: DateTime<Utc>) -> Result<Offsets, OffsetsError> {
     let client = Client::new(environment)?;
     let consumer = &client.consumer;
-    let mut bounds = Bounds::new();
+    let (mut bounds, mut beginnings) = (Bounds::new(), Vec::new());
     for topic in &topics.topics {
         let failed = |error: KafkaError| client.failed(&topic.name, &error);
         let metadata = consumer.fetch_metadata(Some(&topic.name), ANSWER).map_err(failed)?;
+        if let Some(code) = metadata.topics().iter().find_map(|found| found.error()) {
+            return Err(failed(KafkaError::MetadataFetch(code.into())));
+        }
         let mut wanted = TopicPartitionList::new();
         for partition in metadata.topics().iter().flat_map(|found| found.partitions()) {
             // Of a time, not an offset: that is how the client takes it.
@@ -91,13 +141,20 @@ pub fn read(environment: &Env, topics: &Topics, to: DateTime<Utc>) -> Result<Bou
                 .map_err(failed)?;
         }
         let found = consumer.offsets_for_times(wanted, ANSWER).map_err(failed)?;
+        let mut cut = TopicPartitionList::new();
         for element in found.elements() {
             element.error().map_err(failed)?;
             let (start, end) = consumer
                 .fetch_watermarks(&topic.name, element.partition(), ANSWER)
                 .map_err(failed)?;
             let from = match element.offset() {
-                Offset::Offset(offset) => offset.clamp(start, end),
+                Offset::Offset(offset) => {
+                    if offset <= start && 0 < start && start < end {
+                        cut.add_partition_offset(&topic.name, element.partition(), Offset::Offset(start))
+                            .map_err(failed)?;
+                    }
+                    offset.clamp(start, end)
+                }
                 // Nothing came after it.
                 _ => end,
             };
@@ -107,6 +164,12 @@ pub fn read(environment: &Env, topics: &Topics, to: DateTime<Utc>) -> Result<Bou
             };
             bounds.insert(partition, (from, end));
         }
+        let first = client.first_time(&cut).map_err(failed)?;
+        beginnings.extend(first.filter(|first| *first > to).map(|since| Beginning {
+            topic: topic.name.clone(),
+            partitions: cut.count(),
+            since,
+        }));
     }
-    Ok(bounds)
+    Ok(Offsets { bounds, beginnings })
 }

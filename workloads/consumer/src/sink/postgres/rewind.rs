@@ -4,7 +4,10 @@ use super::{BRIEF_WAIT, Postgres, bounded, fault, ledger::LedgerKey};
 use crate::{sink::StoreError, topic::Partition};
 use chrono::{DateTime, Utc};
 use sqlx::Executor;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use uuid::Uuid;
 
 /// Longest look or change.
@@ -52,6 +55,13 @@ impl Postgres {
                 .fetch_all(&self.pool),
         )
         .await
+    }
+
+    /// Whether this group has read any of these partitions; the schema and its tables may be missing.
+    pub async fn has_read(&self, key: &LedgerKey, partitions: &BTreeSet<Partition>) -> Result<bool, StoreError> {
+        let has_ledger = sqlx::query_scalar("SELECT to_regclass('ledger') IS NOT NULL");
+        let has_ledger: bool = bounded(REWIND_TIMEOUT, has_ledger.fetch_one(&self.pool)).await?;
+        Ok(has_ledger && !self.read_ledger(key, partitions).await?.is_empty())
     }
 
     /// Moves the ledger back to these offsets, where it is further on, and records that. `None` where a write is under way

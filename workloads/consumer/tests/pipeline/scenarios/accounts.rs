@@ -111,6 +111,21 @@ pub(crate) async fn what_kafka_deleted_is_told(stage: Stage) -> Result<()> {
     reader.terminate().await
 }
 
+/// Nobody has read anything, and saying so changes nothing.
+pub(crate) async fn a_plan_of_a_rewind_creates_no_tables(stage: Stage) -> Result<()> {
+    let to = (Utc::now() - TimeDelta::hours(1)).to_rfc3339();
+    let planned = stage.command(&["rewind", "--to", &to, "--dry-run"]);
+    ensure!(planned.is_err_and(|error| error.to_string().contains("has read nothing of these topics yet")));
+    let mut connection = Stored::of(&stage)?.connection().await?;
+    let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)")
+        .bind(&stage.name)
+        .fetch_one(&mut connection)
+        .await?;
+    ensure!(!exists, "the schema was created");
+    // For those who look at the accounts.
+    stage.start_ready(&SMS).await?.terminate().await
+}
+
 /// The running reader finds the ledger moved back, and recognises all of it.
 pub(crate) async fn a_rewind_reads_once_more_and_stores_nothing_twice(stage: Stage) -> Result<()> {
     let mut load = Load::new(&stage)?;
@@ -122,6 +137,8 @@ pub(crate) async fn a_rewind_reads_once_more_and_stores_nothing_twice(stage: Sta
 
     let to = (Utc::now() - TimeDelta::hours(1)).to_rfc3339();
     let topic = stage.topic(Source::Sms);
+    let unread = stage.command(&["rewind", "--to", &to, "--topic", &stage.topic(Source::Events)]);
+    ensure!(unread.is_err_and(|error| error.to_string().contains("has read nothing of these topics yet")));
     let planned = stage.command(&["rewind", "--to", &to, "--topic", &topic, "--dry-run"])?;
     ensure!(
         planned.ends_with("20 messages of 4 partitions would be read once more\n"),
@@ -145,9 +162,29 @@ pub(crate) async fn a_rewind_reads_once_more_and_stores_nothing_twice(stage: Sta
         .await?;
     ensure!(audited == (4, 20), "{audited:?}");
 
-    let future = (Utc::now() + TimeDelta::hours(1)).to_rfc3339();
-    let none = stage.command(&["rewind", "--to", &future])?;
-    ensure!(none == "0 messages of 0 partitions are read once more\n", "{none}");
+    let now = Utc::now().to_rfc3339();
+    let none = stage.command(&["rewind", "--to", &now])?;
+    ensure!(
+        none.starts_with("nothing that came after ") && none.ends_with(" was read yet\n"),
+        "{none}"
+    );
+    let date = stage.command(&["rewind", "--to", "2026-11-20"]);
+    ensure!(date.is_err_and(|error| error.to_string().contains("such as 2026-11-20T00:00:00Z")));
+
+    let ends = stage.ends(&SMS)?;
+    let all_but_one = ends.iter().map(|(topic, partition, end)| (topic.as_str(), *partition, *end - 1));
+    stage.delete_before(all_but_one).await?;
+    let mut cut = stage.start_command(&["rewind", "--to", &to, "--topic", &topic, "--dry-run"])?;
+    let said = first_word_of(&mut cut)?;
+    ensure!(
+        said.starts_with(&format!("Kafka has messages of 4 partitions of {topic} since ")),
+        "{said}"
+    );
+    let planned = end_of(cut)?;
+    ensure!(
+        planned.ends_with("4 messages of 4 partitions would be read once more\n"),
+        "{planned}"
+    );
     reader.terminate().await
 }
 

@@ -45,6 +45,7 @@ scenarios![
     topics::a_recreated_topic_is_read_from_its_start,
     accounts::every_record_is_accounted_for,
     accounts::what_kafka_deleted_is_told,
+    accounts::a_plan_of_a_rewind_creates_no_tables,
     accounts::a_rewind_reads_once_more_and_stores_nothing_twice,
     accounts::a_rewind_fills_another_schema,
     accounts::a_copy_begins_as_early_as_it_is_asked_to,
