@@ -1,10 +1,12 @@
 //! What must hold, on real services.
 
 mod accounts;
+mod erasures;
 mod faults;
 mod identity;
 mod poison;
 mod privacy;
+mod rewinds;
 mod storing;
 mod topics;
 
@@ -45,14 +47,14 @@ scenarios![
     topics::a_recreated_topic_is_read_from_its_start,
     accounts::every_record_is_accounted_for,
     accounts::what_kafka_deleted_is_told,
-    accounts::a_plan_of_a_rewind_creates_no_tables,
-    accounts::a_rewind_reads_once_more_and_stores_nothing_twice,
-    accounts::a_rewind_fills_another_schema,
-    accounts::a_copy_begins_as_early_as_it_is_asked_to,
-    accounts::a_copy_ends_where_nothing_is_left_to_read,
-    accounts::an_erased_user_stays_erased,
-    accounts::an_erased_user_stays_erased_of_copies,
-    accounts::commands_wait_for_writes_under_way,
+    rewinds::a_plan_of_a_rewind_creates_no_tables,
+    rewinds::a_rewind_reads_once_more_and_stores_nothing_twice,
+    rewinds::a_rewind_fills_another_schema,
+    rewinds::a_copy_begins_as_early_as_it_is_asked_to,
+    rewinds::a_copy_ends_where_nothing_is_left_to_read,
+    erasures::an_erased_user_stays_erased,
+    erasures::an_erased_user_stays_erased_of_copies,
+    erasures::commands_wait_for_writes_under_way,
     accounts::where_nearly_nothing_can_be_stored_nothing_is_given_up,
     accounts::what_is_kept_no_longer_is_dropped,
     storing::rate_of_a_backlog,
