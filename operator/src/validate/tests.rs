@@ -103,6 +103,21 @@ fn one_reader_of_everything_replaces_the_three() {
 }
 
 #[test]
+fn dead_letters_may_be_longer_than_their_messages() {
+    let topics = "  topics: [{name: sms_batched, config: {max.message.bytes: '4194304'}}, {name: contacts_batched}]\n";
+    let pipeline = validate(&short(&format!(
+        "{topics}  consumers: [{{name: sms}}, {{name: common, topics: [contacts_batched]}}]\n"
+    )))
+    .unwrap();
+    let longest = |name: &str| {
+        let topic = pipeline.topics.iter().find(|topic| topic.name == name).unwrap();
+        topic.config["max.message.bytes"].as_str()
+    };
+    assert_eq!(longest("sms_batched.dlq"), "4259840");
+    assert_eq!(longest("contacts_batched.dlq"), "1114124");
+}
+
+#[test]
 fn prefixes_stand_before_topics_and_groups() {
     let mut object = short("");
     object.spec.kafka.topic_prefix = "a.".into();

@@ -14,6 +14,12 @@ const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 const DEAD_LETTER_RETENTION: Duration = Duration::from_secs(14 * 24 * 3600);
 /// Copies of a topic, and those that must have a message before it is acknowledged, by default.
 const REPLICATION: (i32, i32) = (3, 2);
+/// Longest message of a topic by Kafka's default, bytes.
+const MAX_MESSAGE: u64 = 1_048_588;
+/// What a letter is longer than its message by, at most: the headers that say why, bytes.
+const LETTER_HEADERS: u64 = 64 * 1024;
+/// Kafka's name for the longest message.
+const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 /// Partitions of a topic that neither the spec nor the profile sizes.
 const PARTITIONS: i32 = 1;
 
@@ -66,12 +72,19 @@ pub(super) fn add_dead_letter_topics(spec: &spec::SyncPipelineSpec, topics: &mut
         }
         let replication = spec.kafka.replication_factor.unwrap_or(REPLICATION.0);
         let retention = DEAD_LETTER_RETENTION.as_millis().to_string();
+        // Whatever the topic took, its dead letters take, too.
+        let declared = topics.iter().find(|other| other.name == **topic);
+        let longest = declared.and_then(|topic| topic.config.get(MAX_MESSAGE_BYTES)?.parse().ok());
+        let longest = longest.unwrap_or(MAX_MESSAGE).saturating_add(LETTER_HEADERS);
         topics.push(Topic {
             name,
             partitions: PARTITIONS,
             replication_factor: replication,
             min_in_sync_replicas: min_in_sync(&spec.kafka, replication),
-            config: BTreeMap::from([("retention.ms".to_owned(), retention)]),
+            config: BTreeMap::from([
+                ("retention.ms".to_owned(), retention),
+                (MAX_MESSAGE_BYTES.to_owned(), longest.to_string()),
+            ]),
             manage: None,
             // Dead letters are what somebody still has to look at.
             deletion_policy: DeletionPolicy::Retain,
