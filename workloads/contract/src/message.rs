@@ -70,6 +70,9 @@ pub enum EnvelopeError {
     /// Neither or both of `records` and `record`.
     #[error("an envelope holds either `records` or `record`")]
     Records,
+    /// More records than an upload may have.
+    #[error("an envelope holds {MAX_RECORDS} records at most")]
+    TooMany,
 }
 
 /// Bytes of a tenant, a user or a device.
@@ -133,6 +136,9 @@ impl Envelope {
             (None, Some(record)) => vec![record],
             _ => return Err(EnvelopeError::Records),
         };
+        if records.len() > MAX_RECORDS {
+            return Err(EnvelopeError::TooMany);
+        }
         Ok(Envelope {
             version: wire.v,
             tenant: wire.tenant,

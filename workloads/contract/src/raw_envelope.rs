@@ -3,7 +3,7 @@
 
 use crate::{
     Sender,
-    message::{ENVELOPE_VERSION, EnvelopeError, check_sender},
+    message::{ENVELOPE_VERSION, EnvelopeError, MAX_RECORDS, check_sender},
 };
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -54,6 +54,9 @@ impl<'a> RawEnvelope<'a> {
             (None, Some(record)) => vec![record],
             _ => return Err(EnvelopeError::Records),
         };
+        if records.len() > MAX_RECORDS {
+            return Err(EnvelopeError::TooMany);
+        }
         let sender = Sender {
             tenant: incoming.tenant,
             user: incoming.user,
@@ -127,6 +130,7 @@ mod tests {
             with("records", json!(null)),
             with("records", json!({})),
             with("record", json!({})),
+            with("records", json!(vec![0; MAX_RECORDS + 1])),
         ];
         let mut broken = with("device", json!("\u{fffd}"));
         let place = broken.iter().position(|byte| *byte == 0xef).unwrap();

@@ -4,7 +4,13 @@
 //! What is not so is for [`RawEnvelope`](crate::RawEnvelope) and [`Reading`](crate::Reading), which take all forms and
 //! say what is wrong.
 
-use crate::{Record, Sender, Source, identity::ClientId, message::ENVELOPE_VERSION, rfc3339, scan::Scan};
+use crate::{
+    Record, Sender, Source,
+    identity::ClientId,
+    message::{ENVELOPE_VERSION, MAX_RECORDS},
+    rfc3339,
+    scan::Scan,
+};
 use uuid::Uuid;
 
 /// The records of an envelope of this release's version, still to be read.
@@ -12,6 +18,7 @@ pub struct ScannedRecords<'a> {
     text: &'a str,
     scan: Scan<'a>,
     next: Next,
+    read: usize,
 }
 
 /// What comes next in the text.
@@ -76,7 +83,15 @@ impl<'a> ScannedRecords<'a> {
             batch_id,
             received_at,
         };
-        Some((sender, ScannedRecords { text, scan, next }))
+        Some((
+            sender,
+            ScannedRecords {
+                text,
+                scan,
+                next,
+                read: 0,
+            },
+        ))
     }
 
     /// The next record, as one of `source`; `None` after the last one, where the envelope ends as it should.
@@ -92,6 +107,10 @@ impl<'a> ScannedRecords<'a> {
                 let ends = self.scan.literal("}").is_some() && self.scan.is_at_end();
                 return if ends { Ok(None) } else { Err(Unusual) };
             }
+        }
+        self.read += 1;
+        if self.read > MAX_RECORDS {
+            return Err(Unusual);
         }
         let start = self.scan.place();
         let (record, id) = self.scan.record(source).ok_or(Unusual)?;
@@ -185,6 +204,9 @@ mod tests {
         cases.push(good[..good.len() - 1].to_owned());
         cases.push(good[..good.len() - 2].to_owned());
         cases.extend([" ", "}"].map(|more| good.clone() + more));
+        let records = |count| envelope("u", vec![sms("a"); count]).encode(Source::Sms);
+        assert!(scanned(Source::Sms, &records(MAX_RECORDS)).is_ok());
+        cases.push(String::from_utf8(records(MAX_RECORDS + 1)).unwrap());
         for case in cases {
             assert!(scanned(Source::Sms, case.as_bytes()).is_err(), "{case}");
         }
