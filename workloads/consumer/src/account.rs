@@ -31,7 +31,7 @@ pub struct Counts {
     pub stored: i64,
     /// Given up.
     pub dead_lettered: i64,
-    /// Of users who were erased after the producer took them.
+    /// Of users who were erased after the producer took them, good and bad.
     pub erased: i64,
 }
 
@@ -59,19 +59,19 @@ pub fn messages<'a>(batch: &'a Batch<'a>) -> Messages<'a> {
 }
 
 impl Account {
-    /// An account of all that is in the batch: of it `stored`, `erased` and `rejected` are told, and the rest was there
-    /// already.
+    /// An account of all that is in the batch: of it `stored`, `rejected` and the places of those `erased` are told, and
+    /// the rest was there already.
     pub fn of<'a>(
         batch: &'a Batch<'a>,
         messages: &Messages<'a>,
         stored: &[&'a Row<'a>],
-        erased: &[&'a Row<'a>],
+        erased: impl Iterator<Item = (&'a Partition, i64)>,
         rejected: &'a [Rejection],
     ) -> Account {
         let mut account = Account::default();
         account.read(batch);
         account.add(messages, places(stored), |counts, more| counts.stored += more);
-        account.add(messages, places(erased), |counts, more| counts.erased += more);
+        account.add(messages, erased, |counts, more| counts.erased += more);
         let rejected = rejected
             .iter()
             .map(|rejection| (&rejection.partition, rejection.offset));
@@ -140,7 +140,8 @@ impl Account {
     }
 }
 
-fn places<'a>(rows: &[&'a Row<'a>]) -> impl Iterator<Item = (&'a Partition, i64)> {
+/// Where these rows were read.
+pub fn places<'a>(rows: &[&'a Row<'a>]) -> impl Iterator<Item = (&'a Partition, i64)> {
     rows.iter().map(|row| (row.partition, row.offset))
 }
 
@@ -178,6 +179,7 @@ mod tests {
                 expired,
                 ..delivery(number, offset, None)
             },
+            sender: None,
             taken_at: DateTime::from_timestamp(hour * HOUR + 1_800, 0).unwrap(),
             good,
             rejections: (good..good + bad).map(rejection).collect(),
@@ -220,7 +222,7 @@ mod tests {
         let all: Vec<&Row> = batch.rows.iter().collect();
         let (stored, erased) = (&all[1..6], &all[8..]);
         let rejected = batch.messages[0].rejections.clone();
-        let account = Account::of(&batch, &messages(&batch), stored, erased, &rejected);
+        let account = Account::of(&batch, &messages(&batch), stored, places(erased), &rejected);
         let of = |messages, records, stored, dead_lettered, erased| Counts {
             messages,
             records,
@@ -246,7 +248,7 @@ mod tests {
     fn what_kafka_deleted_is_told_from_what_was_never_there() {
         let late = message_after(8, 0, 20, 7, 1, 0);
         let batch = batch(vec![(late, 10), (message(0, 23, 7, 1, 0), 10)]);
-        let account = Account::of(&batch, &messages(&batch), &[], &[], &[]);
+        let account = Account::of(&batch, &messages(&batch), &[], std::iter::empty(), &[]);
         let [(_, _, counts)] = counts(&account)[..] else {
             panic!()
         };
@@ -271,7 +273,7 @@ mod tests {
                 offset += 1;
             }
             let batch = batch(messages_with_ledger);
-            let account = Account::of(&batch, &messages(&batch), &[], &[], &[]);
+            let account = Account::of(&batch, &messages(&batch), &[], std::iter::empty(), &[]);
             let sum: i64 = account.iter().map(|(_, _, counts)| counts.messages + counts.expired + counts.absent).sum();
             let (_, step) = batch.moves.iter().next().unwrap();
             prop_assert_eq!(step.next, ledger + sum - step.moved_back());

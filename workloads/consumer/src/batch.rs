@@ -60,7 +60,15 @@ pub struct Row<'a> {
     pub raw: Cow<'a, str>,
 }
 
+/// Where a record was read: partition, offset of the message and place in it. A whole message has none.
+pub type RecordPlace = (Partition, i64, Option<i32>);
+
 impl Row<'_> {
+    /// Where it was read.
+    pub fn place(&self) -> RecordPlace {
+        (self.partition.clone(), self.offset, Some(self.index))
+    }
+
     /// Of two versions of a record, the one with the greater version is kept. Microseconds, because that is what
     /// PostgreSQL keeps: both stores must take the same decision.
     pub fn version(&self) -> (i64, i64) {
@@ -109,11 +117,20 @@ pub struct Rejection {
     pub error: String,
 }
 
+impl Rejection {
+    /// Where it was read.
+    pub fn place(&self) -> RecordPlace {
+        (self.partition.clone(), self.offset, self.index)
+    }
+}
+
 /// A message, read and checked.
 #[derive(Debug, Clone)]
 pub struct Message<'a> {
     /// The message as it came.
     pub delivery: Delivery<'a>,
+    /// Who sent it, as far as it says so.
+    pub sender: Option<&'a Sender<'a>>,
     /// When the producer took it; of a message that is no envelope, Kafka's time, or that of its reading.
     pub taken_at: DateTime<Utc>,
     /// How many good records it has.
@@ -175,6 +192,11 @@ impl<'a> Batch<'a> {
     /// Records in it, good and bad.
     pub fn records(&self) -> usize {
         self.records
+    }
+
+    /// Who sent the messages.
+    pub fn senders(&self) -> impl Iterator<Item = &Sender<'_>> {
+        self.messages.iter().filter_map(|message| message.sender)
     }
 }
 

@@ -3,11 +3,11 @@
 use crate::batch::{Delivery, Rejection};
 use chrono::SecondsFormat;
 use contract::{DeliveryId, header};
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use rdkafka::{
     ClientConfig, ClientContext,
     client::OAuthToken,
-    error::KafkaError,
+    error::{KafkaError, RDKafkaErrorCode},
     message::{Header, OwnedHeaders},
     producer::{FutureProducer, FutureRecord, Producer},
     util::Timeout,
@@ -97,21 +97,17 @@ impl DeadLetters {
         })
     }
 
-    /// Writes a letter for each rejection; returns when all are acknowledged. A repeated letter has the same
-    /// delivery id.
-    pub async fn send(
-        &self,
-        letters: impl IntoIterator<Item = (&Rejection, Delivery<'_>)>,
-        attempt: u32,
-    ) -> Result<(), DeadLetterError> {
+    /// Writes a letter for each rejection; answers for each of them, in their order, whether it was acknowledged. A
+    /// repeated letter has the same delivery id.
+    pub async fn send(&self, letters: &[(&Rejection, Delivery<'_>)], attempt: u32) -> Vec<Result<(), DeadLetterError>> {
         if !self.sends {
-            return Ok(());
+            return letters.iter().map(|_| Ok(())).collect();
         }
-        let sends = letters
-            .into_iter()
-            .map(|(rejection, delivery)| self.send_one(rejection, delivery, attempt));
-        let sends: Vec<_> = sends.collect();
-        stream::iter(sends).buffer_unordered(CONCURRENCY).try_collect().await
+        let sends: Vec<_> = letters
+            .iter()
+            .map(|(rejection, delivery)| self.send_one(rejection, *delivery, attempt))
+            .collect();
+        stream::iter(sends).buffered(CONCURRENCY).collect().await
     }
 
     async fn send_one(
@@ -143,8 +139,14 @@ impl DeadLetters {
                 Ok(())
             }
             Err((error, _)) => Err(DeadLetterError {
+                reason: match error.rdkafka_error_code() {
+                    Some(RDKafkaErrorCode::MessageSizeTooLarge) => format!(
+                        "the letter for {} at offset {} is larger than it takes; raise its max.message.bytes",
+                        rejection.partition, rejection.offset
+                    ),
+                    _ => self.diagnosis.explain(&error),
+                },
                 topic,
-                reason: self.diagnosis.explain(&error),
             }),
         }
     }

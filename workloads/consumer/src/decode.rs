@@ -29,6 +29,7 @@ pub fn decode<'a, 'd: 'a>(delivery: Delivery<'d>, sender: &'a SenderOnce<'d>, ro
     match decoded {
         Ok(content) => Message {
             taken_at: taken_at(Some(content.received_at), || delivery.time()),
+            sender: sender.get(),
             delivery,
             good: rows.len() - before,
             rejections: content.rejections,
@@ -44,6 +45,7 @@ pub fn decode<'a, 'd: 'a>(delivery: Delivery<'d>, sender: &'a SenderOnce<'d>, ro
             };
             Message {
                 taken_at: taken_at(None, || delivery.time()),
+                sender: sender.get(),
                 delivery,
                 good: 0,
                 rejections: vec![rejection],
@@ -65,7 +67,9 @@ fn describe(error: EnvelopeError) -> String {
             error.line(),
             error.column()
         ),
-        EnvelopeError::Version(_) | EnvelopeError::Identifier(_) | EnvelopeError::Records => error.to_string(),
+        EnvelopeError::Version(_) | EnvelopeError::Identifier(_) | EnvelopeError::Records | EnvelopeError::TooMany => {
+            error.to_string()
+        }
     }
 }
 

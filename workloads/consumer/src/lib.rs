@@ -25,6 +25,7 @@
 pub mod account;
 pub mod batch;
 pub mod breaker;
+pub mod candidates;
 pub mod collected;
 pub mod config;
 pub mod copies;

@@ -168,11 +168,11 @@ impl Metrics {
         self.pauses.inc();
     }
 
-    /// A store took a write that began at `started`.
-    pub fn written(&self, store: &str, started: std::time::Instant) {
+    /// A store took a write in this time.
+    pub fn written(&self, store: &str, took: std::time::Duration) {
         self.write_duration
             .with_label_values(&[store])
-            .observe(started.elapsed().as_secs_f64());
+            .observe(took.as_secs_f64());
     }
 
     /// A write is tried again.

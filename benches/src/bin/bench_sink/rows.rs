@@ -8,12 +8,7 @@ use consumer::{
     batch::Batch,
     collected::Collected,
     config::{PARALLEL_WRITES, PostgresConfig},
-    sink::postgres::{
-        Postgres,
-        ledger::LedgerKey,
-        schema,
-        write::{Outcome, RowsBySource},
-    },
+    sink::postgres::{Postgres, ledger::LedgerKey, schema, write::Outcome},
     topic::Topic,
 };
 use contract::Source;
@@ -22,7 +17,7 @@ use runtime::postgres::Server;
 use services::Running;
 use sqlx::{Connection, Executor, PgConnection, postgres::PgConnectOptions, postgres::PgSslMode};
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeSet, HashSet},
     path::Path,
     sync::Arc,
     time::Instant,
@@ -143,10 +138,9 @@ async fn write(postgres: &Postgres, topic: &Arc<Topic>, batches: usize, lanes: u
 }
 
 async fn write_batch(postgres: &Postgres, key: &LedgerKey, batch: &Batch<'_>) -> Result<()> {
-    let rows: RowsBySource<'_> = BTreeMap::from([(Source::Sms, batch.rows.iter().collect())]);
-    match postgres.write(key, &batch.moves, &rows).await? {
+    match postgres.write(key, batch, &HashSet::new()).await? {
         Outcome::Written(mut write) => {
-            let account = Account::of(batch, &messages(batch), &write.stored, &[], &[]);
+            let account = Account::of(batch, &messages(batch), &write.stored, std::iter::empty(), &[]);
             write.account(key, &account, &[]).await?;
             write.commit().await?;
             Ok(())

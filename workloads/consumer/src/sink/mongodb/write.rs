@@ -77,7 +77,7 @@ impl Mongodb {
     /// Servers name the guilty documents or refuse the whole command; in the second case they are found by halving.
     async fn insert_chunk(&self, source: Source, rows: &[&Row<'_>]) -> Result<Left, StoreError> {
         let mut left = Left::default();
-        let found = isolate(rows.len(), async |range| {
+        let found = isolate(rows.len(), None, async |range| {
             match self.insert(source, &rows[range.clone()]).await {
                 Ok(part) => {
                     left.extend(range.start, part);

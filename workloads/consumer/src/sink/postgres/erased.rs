@@ -2,9 +2,9 @@
 //! stored behind its back.
 
 use super::{BRIEF_WAIT, Postgres, bounded, copied, fault, table};
-use crate::{batch::Row, sink::StoreError};
+use crate::sink::StoreError;
 use chrono::{DateTime, Utc};
-use contract::Source;
+use contract::{Sender, Source};
 use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Executor, PgConnection};
 use std::{collections::HashMap, iter, time::Duration};
@@ -13,6 +13,9 @@ use std::{collections::HashMap, iter, time::Duration};
 const ERASE_TIMEOUT: Duration = Duration::from_secs(120);
 /// The same for the server, and waits as ever once nobody writes.
 const NO_WRITES: &str = "SET LOCAL statement_timeout = '100s'; SET LOCAL lock_timeout = '10s'";
+
+/// Longest look for those who were erased.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Setting of each session: the pipeline's own schema, also where the session writes into a copy of it.
 pub(super) const SCHEMA_SETTING: &str = "syncpipeline.schema";
@@ -24,7 +27,23 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(\
     hashtext('syncpipeline erasure'), hashtext(current_setting('syncpipeline.schema')))";
 
 /// When users were erased, as far as they are among those of a batch.
-pub(super) type Erased<'a> = HashMap<(&'a str, &'a str), DateTime<Utc>>;
+#[derive(Debug, Default)]
+pub struct Erased<'a> {
+    at: HashMap<(&'a str, &'a str), DateTime<Utc>>,
+}
+
+impl Erased<'_> {
+    /// Whether none of them was.
+    pub fn is_empty(&self) -> bool {
+        self.at.is_empty()
+    }
+
+    /// Whether this was received before its user was erased.
+    pub fn covers(&self, sender: &Sender<'_>) -> bool {
+        let at = self.at.get(&(&*sender.tenant, &*sender.user));
+        at.is_some_and(|at| sender.received_at <= *at)
+    }
+}
 
 /// How many rows were removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,20 +64,15 @@ pub(super) fn hash(tenant: &str, user: &str) -> Vec<u8> {
     hash.finalize().to_vec()
 }
 
-/// Which users of these rows were erased. Asked within the write, after its lock.
+/// Which of these were erased. Within a write it is asked after its lock.
 pub(super) async fn among<'a>(
     connection: &mut PgConnection,
-    rows: impl Iterator<Item = &'a Row<'a>>,
+    senders: impl Iterator<Item = &'a Sender<'a>>,
 ) -> Result<Erased<'a>, sqlx::Error> {
     let mut users: HashMap<Vec<u8>, (&str, &str)> = HashMap::new();
-    let mut last = ("", "");
-    for row in rows {
-        let user = (&*row.sender.tenant, &*row.sender.user);
-        // Records come in runs of one user.
-        if user != last {
-            users.insert(hash(user.0, user.1), user);
-            last = user;
-        }
+    for sender in senders {
+        let user = (&*sender.tenant, &*sender.user);
+        users.insert(hash(user.0, user.1), user);
     }
     let hashes: Vec<&[u8]> = users.keys().map(Vec::as_slice).collect();
     let found: Vec<(Vec<u8>, DateTime<Utc>)> =
@@ -69,16 +83,22 @@ pub(super) async fn among<'a>(
     let named = found
         .into_iter()
         .filter_map(|(hash, at)| Some((*users.get(&hash)?, at)));
-    Ok(named.collect())
-}
-
-/// Whether the row was received before its user was erased.
-pub(super) fn is_erased(erased: &Erased<'_>, row: &Row) -> bool {
-    let user = (&*row.sender.tenant, &*row.sender.user);
-    erased.get(&user).is_some_and(|at| row.sender.received_at <= *at)
+    Ok(Erased { at: named.collect() })
 }
 
 impl Postgres {
+    /// Which of these were erased until now.
+    pub async fn erased_among<'a>(
+        &self,
+        senders: impl Iterator<Item = &'a Sender<'a>>,
+    ) -> Result<Erased<'a>, StoreError> {
+        bounded(LOOK_TIMEOUT, async {
+            let mut connection = self.pool.acquire().await?;
+            among(&mut connection, senders).await
+        })
+        .await
+    }
+
     /// Erases what was received of a user before `at`, of the copies too, and lets nothing of it be stored again. `None`
     /// where writes are under way, which are waited for only for a moment: to be tried again.
     pub async fn erase(&self, tenant: &str, user: &str, at: DateTime<Utc>) -> Result<Option<Removed>, StoreError> {

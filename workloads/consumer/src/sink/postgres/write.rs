@@ -3,23 +3,20 @@
 
 use super::{
     Postgres, bounded, copy,
-    erased::{self, BEGIN_WRITE},
+    erased::{self, BEGIN_WRITE, Erased},
     fault,
     ledger::{self, LedgerKey},
     store_error, table, unanswered,
 };
 use crate::{
-    batch::Row,
+    batch::{Batch, RecordPlace, Row},
+    candidates::{Candidates, RowsBySource},
     isolate::{Refusal, isolate},
-    ledger::Moves,
     sink::{Fault, StoreError},
 };
 use contract::{Source, source::Storage};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres as Server, pool::PoolConnection};
-use std::{
-    collections::{BTreeMap, HashSet},
-    time::Duration,
-};
+use std::{collections::HashSet, ops::Range, time::Duration};
 use uuid::Uuid;
 
 /// Longest attempt at a whole batch.
@@ -31,8 +28,8 @@ const COMMIT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Longest wait for a statement beside the rows.
 pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The rows of a batch by source, each record id once.
-pub type RowsBySource<'a> = BTreeMap<Source, Vec<&'a Row<'a>>>;
+/// Where PostgreSQL found the first row that it cannot store: its source and its place among the chosen ones.
+type Suspect = Option<(Source, usize)>;
 
 /// What became of a batch, short of its commit.
 pub enum Outcome<'a> {
@@ -45,30 +42,36 @@ pub enum Outcome<'a> {
 /// A transaction that holds a batch.
 pub struct Write<'a> {
     pub(super) session: Session,
-    /// New or newer rows; the others were there already.
+    /// Rows of which PostgreSQL holds this version or a better one after this, each record id once.
+    pub accepted: RowsBySource<'a>,
+    /// Those that are new, or newer than what was there.
     pub stored: Vec<&'a Row<'a>>,
     /// Rows that were received before their user was erased.
     pub erased: Vec<&'a Row<'a>>,
     /// Rows that PostgreSQL cannot store, with the reason.
     pub refused: Vec<(&'a Row<'a>, String)>,
+    /// Which users of the batch were erased.
+    pub erased_users: Erased<'a>,
 }
 
 impl Postgres {
-    /// Writes a batch. Rows that cannot be stored are left out and named.
+    /// Writes a batch, but for those records that were `given_up`. Rows that cannot be stored are left out and named;
+    /// other copies of their records take their place.
     pub async fn write<'a>(
         &self,
         key: &LedgerKey,
-        moves: &Moves,
-        rows: &RowsBySource<'a>,
+        batch: &'a Batch<'a>,
+        given_up: &HashSet<RecordPlace>,
     ) -> Result<Outcome<'a>, StoreError> {
-        match bounded(WRITE_TIMEOUT, self.whole(key, moves, rows)).await {
+        let mut suspect = None;
+        match bounded(WRITE_TIMEOUT, self.whole(key, batch, given_up, &mut suspect)).await {
             Err(StoreError {
                 fault: Fault::Data,
                 reason,
                 ..
             }) => {
                 tracing::warn!(reason, "PostgreSQL refused a batch; looking for the guilty records");
-                bounded(ISOLATE_TIMEOUT, self.piecemeal(key, moves, rows)).await
+                bounded(ISOLATE_TIMEOUT, self.piecemeal(key, batch, given_up, suspect)).await
             }
             outcome => outcome,
         }
@@ -79,18 +82,20 @@ impl Postgres {
     async fn whole<'a>(
         &self,
         key: &LedgerKey,
-        moves: &Moves,
-        rows: &RowsBySource<'a>,
+        batch: &'a Batch<'a>,
+        given_up: &HashSet<RecordPlace>,
+        suspect: &mut Suspect,
     ) -> Result<Outcome<'a>, sqlx::Error> {
-        let copied = self.each(key, moves, rows, async |connection, source, rows| {
-            copy_new(connection, source, rows)
-                .await
-                .map_err(|failure| failure.error)
-        });
-        match copied.await {
+        let mut copied = async |connection: &mut PgConnection, source, rows: &[&Row<'_>]| {
+            copy_new(connection, source, rows).await.map_err(|failure| {
+                *suspect = failure.place.map(|place| (source, place));
+                failure.error
+            })
+        };
+        match self.each(key, batch, given_up, &mut copied).await {
             Err(error) if fault::is_unique_violation(&error) => {
                 tracing::info!("records of this batch were stored by somebody else just now; merging it");
-                self.each(key, moves, rows, merge).await
+                self.each(key, batch, given_up, &mut merge).await
             }
             outcome => outcome,
         }
@@ -99,56 +104,56 @@ impl Postgres {
     async fn each<'a>(
         &self,
         key: &LedgerKey,
-        moves: &Moves,
-        rows: &RowsBySource<'a>,
-        write: impl AsyncFn(&mut PgConnection, Source, &[&Row<'_>]) -> Result<Vec<usize>, sqlx::Error>,
+        batch: &'a Batch<'a>,
+        given_up: &HashSet<RecordPlace>,
+        write: &mut impl AsyncFnMut(&mut PgConnection, Source, &[&Row<'_>]) -> Result<Vec<usize>, sqlx::Error>,
     ) -> Result<Outcome<'a>, sqlx::Error> {
-        let Some(mut begun) = self.begin(key, moves, rows).await? else {
+        let Some((mut begun, candidates)) = self.begin(key, batch, given_up).await? else {
             return Ok(Outcome::Fenced);
         };
-        for (source, rows) in &begun.rows {
-            match write(&mut begun.write.session.connection, *source, rows).await {
-                Ok(places) => begun.write.stored.extend(places.into_iter().map(|place| rows[place])),
+        for (source, rows) in &candidates.chosen {
+            match write(&mut begun.session.connection, *source, rows).await {
+                Ok(places) => begun.stored.extend(places.into_iter().map(|place| rows[place])),
                 Err(error) => {
-                    begun.write.session.undo_after(&error).await;
+                    begun.session.undo_after(&error).await;
                     return Err(error);
                 }
             }
         }
-        Ok(Outcome::Written(begun.write))
+        begun.accepted = candidates.chosen;
+        Ok(Outcome::Written(begun))
     }
 
+    /// As [`whole`](Self::whole), in pieces, each of which has an effect or none.
     async fn piecemeal<'a>(
         &self,
         key: &LedgerKey,
-        moves: &Moves,
-        rows: &RowsBySource<'a>,
+        batch: &'a Batch<'a>,
+        given_up: &HashSet<RecordPlace>,
+        suspect: Suspect,
     ) -> Result<Outcome<'a>, sqlx::Error> {
-        let Some(Begun { mut write, rows }) = self.begin(key, moves, rows).await? else {
+        let Some((mut write, mut candidates)) = self.begin(key, batch, given_up).await? else {
             return Ok(Outcome::Fenced);
         };
-        for (source, rows) in &rows {
-            let mut stored = Vec::new();
+        for (source, mut rows) in std::mem::take(&mut candidates.chosen) {
+            let mut suspect = suspect.filter(|(of, _)| *of == source).map(|(_, place)| place);
             write.session.connection.execute("SAVEPOINT piece").await?;
-            let guilty = isolate(rows.len(), async |range| {
-                let connection = &mut *write.session.connection;
-                match piece(connection, *source, &rows[range.clone()]).await {
-                    Ok(places) => {
-                        stored.extend(places.into_iter().map(|place| range.start + place));
-                        Ok(None)
-                    }
-                    Err(failure) if fault::of(&failure.error) == Fault::Data => Ok(Some(Refusal {
-                        reason: fault::describe(&failure.error),
-                        place: failure.place,
-                    })),
-                    Err(failure) => Err(failure.error),
-                }
-            })
-            .await?;
+            // What takes the place of rows that are refused may be refused itself.
+            while !rows.is_empty() {
+                let guilty = write.pieces(source, &rows, suspect.take()).await?;
+                let refused: HashSet<usize> = guilty.iter().map(|(place, _)| *place).collect();
+                let good = (0..rows.len()).filter(|place| !refused.contains(place));
+                let accepted = write.accepted.entry(source).or_default();
+                accepted.extend(good.map(|place| rows[place]));
+                let refused = guilty.into_iter().map(|(place, reason)| (rows[place], reason));
+                let refused: Vec<(&Row<'_>, String)> = refused.collect();
+                rows = refused
+                    .iter()
+                    .filter_map(|(row, _)| candidates.instead_of(row))
+                    .collect();
+                write.refused.extend(refused);
+            }
             write.session.connection.execute("RELEASE SAVEPOINT piece").await?;
-            write.stored.extend(stored.into_iter().map(|place| rows[place]));
-            let guilty = guilty.into_iter().map(|(index, reason)| (rows[index], reason));
-            write.refused.extend(guilty);
         }
         Ok(Outcome::Written(write))
     }
@@ -158,36 +163,68 @@ impl Postgres {
     async fn begin<'a>(
         &self,
         key: &LedgerKey,
-        moves: &Moves,
-        rows: &RowsBySource<'a>,
-    ) -> Result<Option<Begun<'a>>, sqlx::Error> {
+        batch: &'a Batch<'a>,
+        given_up: &HashSet<RecordPlace>,
+    ) -> Result<Option<(Write<'a>, Candidates<'a>)>, sqlx::Error> {
         let mut session = Session {
             connection: self.pool.acquire().await?,
             clean: false,
         };
         session.connection.execute(BEGIN_WRITE).await?;
-        let Some(advanced) = ledger::advance(&mut session.connection, key, moves).await? else {
+        let Some(advanced) = ledger::advance(&mut session.connection, key, &batch.moves).await? else {
             session.connection.execute("ROLLBACK").await?;
             session.clean = true;
             return Ok(None);
         };
-        let (mut rows, mut gone) = (rows.clone(), Vec::new());
-        if advanced.any_erased {
-            let all = rows.values().flatten().copied();
-            let erased = erased::among(&mut session.connection, all).await?;
-            for rows in rows.values_mut() {
-                gone.extend(rows.extract_if(.., |row| erased::is_erased(&erased, row)));
+        let erased_users = match advanced.any_erased {
+            true => erased::among(&mut session.connection, batch.senders()).await?,
+            false => Erased::default(),
+        };
+        let rows = batch.rows.iter();
+        let (erased, rows): (Vec<&Row<'_>>, Vec<&Row<'_>>) =
+            rows.partition(|row| !erased_users.is_empty() && erased_users.covers(row.sender));
+        let rows = rows.into_iter();
+        let candidates = Candidates::of(rows.filter(|row| given_up.is_empty() || !given_up.contains(&row.place())));
+        let write = Write {
+            session,
+            accepted: RowsBySource::default(),
+            stored: Vec::new(),
+            erased,
+            refused: Vec::new(),
+            erased_users,
+        };
+        Ok(Some((write, candidates)))
+    }
+}
+
+impl<'a> Write<'a> {
+    /// Writes rows of one source in pieces, and finds those that PostgreSQL cannot store: by their places, with the
+    /// reason of each.
+    async fn pieces(
+        &mut self,
+        source: Source,
+        rows: &[&'a Row<'a>],
+        suspect: Option<usize>,
+    ) -> Result<Vec<(usize, String)>, sqlx::Error> {
+        let connection = &mut *self.session.connection;
+        let known = known(connection, source, rows).await?;
+        let mut stored = Vec::new();
+        let guilty = isolate(rows.len(), suspect, async |range: Range<usize>| {
+            match piece(connection, source, rows, &known, range.clone()).await {
+                Ok(places) => {
+                    stored.extend(places);
+                    Ok(None)
+                }
+                Err(failure) if fault::of(&failure.error) == Fault::Data => Ok(Some(Refusal {
+                    reason: fault::describe(&failure.error),
+                    place: failure.place.and_then(|place| place.checked_sub(range.start)),
+                })),
+                Err(failure) => Err(failure.error),
             }
-        }
-        Ok(Some(Begun {
-            write: Write {
-                session,
-                stored: Vec::new(),
-                erased: gone,
-                refused: Vec::new(),
-            },
-            rows,
-        }))
+        })
+        .await?;
+        self.stored.extend(stored.into_iter().map(|place: usize| rows[place]));
+        Ok(guilty)
     }
 }
 
@@ -210,7 +247,7 @@ impl Write<'_> {
 /// Why rows were not written.
 struct Failure {
     error: sqlx::Error,
-    /// The first guilty one by its place, where PostgreSQL says so.
+    /// The first guilty one by its place among all rows, where PostgreSQL says so.
     place: Option<usize>,
 }
 
@@ -220,16 +257,25 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Writes some of a batch's rows, or has no effect; answers the places of those that were stored. A piece that fails is
-/// rolled back to the savepoint, which moves on after each piece that is written.
-async fn piece(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, Failure> {
-    let mut written = copy_new(connection, source, rows).await;
+/// Writes the rows in `range`, or has no effect; answers the places of those that were stored, among all `rows`. A piece
+/// that fails is rolled back to the savepoint, which moves on after each piece that is written.
+async fn piece(
+    connection: &mut PgConnection,
+    source: Source,
+    rows: &[&Row<'_>],
+    known: &HashSet<usize>,
+    range: Range<usize>,
+) -> Result<Vec<usize>, Failure> {
+    let mut written = copy_unknown(connection, source, rows, known, range.clone()).await;
     if let Err(failure) = &written
         && fault::is_unique_violation(&failure.error)
     {
         // Somebody else has stored some of them just now.
         connection.execute("ROLLBACK TO SAVEPOINT piece").await?;
-        written = merge(connection, source, rows).await.map_err(Failure::from);
+        let merged = merge(connection, source, &rows[range.clone()]).await;
+        written = merged
+            .map(|places| places.into_iter().map(|place| range.start + place).collect())
+            .map_err(Failure::from);
     }
     match written {
         Ok(stored) => {
@@ -247,21 +293,25 @@ async fn piece(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>])
 /// were stored.
 async fn copy_new(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, Failure> {
     let known = known(connection, source, rows).await?;
-    if known.is_empty() {
-        copy(connection, source, rows).await.map_err(|error| Failure {
-            place: fault::copied(&error).filter(|place| *place < rows.len()),
-            error,
-        })?;
-        return Ok((0..rows.len()).collect());
-    }
-    let (older, new): (Vec<usize>, Vec<usize>) = (0..rows.len()).partition(|place| known.contains(place));
+    copy_unknown(connection, source, rows, &known, 0..rows.len()).await
+}
+
+/// As [`copy_new`], of the rows in `range`, where it is `known` which ids are stored already.
+async fn copy_unknown(
+    connection: &mut PgConnection,
+    source: Source,
+    rows: &[&Row<'_>],
+    known: &HashSet<usize>,
+    range: Range<usize>,
+) -> Result<Vec<usize>, Failure> {
+    let (older, new): (Vec<usize>, Vec<usize>) = range.partition(|place| known.contains(place));
     let part = |places: &[usize]| -> Vec<&Row> { places.iter().map(|place| rows[*place]).collect() };
     copy(connection, source, &part(&new)).await.map_err(|error| Failure {
         place: fault::copied(&error).and_then(|place| new.get(place).copied()),
         error,
     })?;
     let mut stored = new;
-    if source.storage() == Storage::VersionedUpsert {
+    if source.storage() == Storage::VersionedUpsert && !older.is_empty() {
         let merged = merge(connection, source, &part(&older)).await?;
         stored.extend(merged.into_iter().map(|place| older[place]));
     }
@@ -315,12 +365,6 @@ async fn send(
         body.send(piece).await?;
     }
     body.finish().await.map(drop)
-}
-
-/// A write that has begun, and what is left to be written.
-struct Begun<'a> {
-    write: Write<'a>,
-    rows: RowsBySource<'a>,
 }
 
 /// A connection of the pool that goes back only in a known state; otherwise it is closed, and the server rolls back.

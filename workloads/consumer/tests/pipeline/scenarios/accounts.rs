@@ -149,6 +149,35 @@ pub(crate) async fn where_nearly_nothing_can_be_stored_nothing_is_given_up(stage
     reader.terminate().await
 }
 
+/// Somebody passes over what nobody understands: what was held back is no reason any more not to be ready.
+pub(crate) async fn a_fence_ends_what_was_refused(stage: Stage) -> Result<()> {
+    let load = Load::new(&stage)?;
+    let wrong = |number: u64| {
+        let records = (0..50)
+            .map(|index| json!({"id": format!("{number}-{index}")}))
+            .collect();
+        let user = format!("user-{number}");
+        (user.clone(), envelope(&user, Utc::now(), records).encode(Source::Sms))
+    };
+    load.send(Source::Sms, (0..400).map(wrong).collect()).await?;
+    let reader = stage.start(&SMS, &[(env::BATCH_LINGER_MS, "1500".to_owned())])?;
+    reader.until_not_ready(&["dead_letters"]).await?;
+    let stored = Stored::of(&stage)?;
+    for (topic, partition, end) in stage.ends(&SMS)? {
+        sqlx::query(
+            "UPDATE ledger SET first_offset = first_offset + $3 - next_offset, next_offset = $3 \
+             WHERE topic = $1 AND partition = $2",
+        )
+        .bind(topic)
+        .bind(partition)
+        .bind(end)
+        .execute(&mut stored.connection().await?)
+        .await?;
+    }
+    reader.until_ready().await?;
+    reader.terminate().await
+}
+
 fn contract_variable() -> &'static str {
     consumer::config::DEAD_LETTER_LIMIT_PERCENT
 }

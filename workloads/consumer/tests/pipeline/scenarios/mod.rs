@@ -1,6 +1,7 @@
 //! What must hold, on real services.
 
 mod accounts;
+mod copies;
 mod erasures;
 mod faults;
 mod identity;
@@ -33,6 +34,9 @@ scenarios![
     identity::a_record_sent_again_is_stored_once,
     identity::a_moved_ledger_fences_and_is_read_again,
     identity::a_newer_version_replaces_an_older_one,
+    copies::what_is_refused_makes_room_for_another_copy,
+    copies::what_was_erased_makes_room_for_what_is_sent_later,
+    copies::a_message_of_too_many_records_is_one_dead_letter,
     poison::what_postgresql_refuses_is_dead_lettered,
     poison::what_mongodb_refuses_is_dead_lettered,
     poison::dead_letters_are_sent_again,
@@ -56,6 +60,7 @@ scenarios![
     erasures::an_erased_user_stays_erased_of_copies,
     erasures::commands_wait_for_writes_under_way,
     accounts::where_nearly_nothing_can_be_stored_nothing_is_given_up,
+    accounts::a_fence_ends_what_was_refused,
     accounts::what_is_kept_no_longer_is_dropped,
     storing::rate_of_a_backlog,
 ];
