@@ -37,6 +37,8 @@ pub struct DeadLetterError {
     pub topic: String,
     /// What was reported.
     pub reason: String,
+    /// It, or what went with it, is longer than the topic takes.
+    pub is_too_large: bool,
 }
 
 /// Writes dead letters.
@@ -98,8 +100,14 @@ impl DeadLetters {
     }
 
     /// Writes a letter for each rejection; answers for each of them, in their order, whether it was acknowledged. A
-    /// repeated letter has the same delivery id.
-    pub async fn send(&self, letters: &[(&Rejection, Delivery<'_>)], attempt: u32) -> Vec<Result<(), DeadLetterError>> {
+    /// repeated letter has the same delivery id. Where one is too large, all that travel with it are refused: then they
+    /// go `one_by_one`.
+    pub async fn send(
+        &self,
+        letters: &[(&Rejection, Delivery<'_>)],
+        attempt: u32,
+        one_by_one: bool,
+    ) -> Vec<Result<(), DeadLetterError>> {
         if !self.sends {
             return letters.iter().map(|_| Ok(())).collect();
         }
@@ -107,7 +115,8 @@ impl DeadLetters {
             .iter()
             .map(|(rejection, delivery)| self.send_one(rejection, *delivery, attempt))
             .collect();
-        stream::iter(sends).buffered(CONCURRENCY).collect().await
+        let concurrency = if one_by_one { 1 } else { CONCURRENCY };
+        stream::iter(sends).buffered(concurrency).collect().await
     }
 
     async fn send_one(
@@ -138,16 +147,21 @@ impl DeadLetters {
                 );
                 Ok(())
             }
-            Err((error, _)) => Err(DeadLetterError {
-                reason: match error.rdkafka_error_code() {
-                    Some(RDKafkaErrorCode::MessageSizeTooLarge) => format!(
+            Err((error, _)) => {
+                let is_too_large = error.rdkafka_error_code() == Some(RDKafkaErrorCode::MessageSizeTooLarge);
+                let reason = match is_too_large {
+                    true => format!(
                         "the letter for {} at offset {} is larger than it takes; raise its max.message.bytes",
                         rejection.partition, rejection.offset
                     ),
-                    _ => self.diagnosis.explain(&error),
-                },
-                topic,
-            }),
+                    false => self.diagnosis.explain(&error),
+                };
+                Err(DeadLetterError {
+                    topic,
+                    reason,
+                    is_too_large,
+                })
+            }
         }
     }
 

@@ -210,7 +210,7 @@ impl Writer {
         messages: &Messages<'_>,
         buried: &mut Buried,
     ) -> Result<(), GivenUp> {
-        let mut backoff = Backoff::brief();
+        let (mut backoff, mut one_by_one) = (Backoff::brief(), false);
         for attempt in 1.. {
             let letters: Vec<(&Rejection, Delivery<'_>)> = rejections
                 .iter()
@@ -224,10 +224,14 @@ impl Writer {
                 return Ok(());
             }
             let mut failure = None;
-            for ((rejection, _), sent) in letters.iter().zip(self.dead_letters.send(&letters, attempt).await) {
+            let sent = self.dead_letters.send(&letters, attempt, one_by_one).await;
+            for ((rejection, _), sent) in letters.iter().zip(sent) {
                 match sent {
                     Ok(()) => drop(buried.insert(rejection.place())),
-                    Err(error) => failure = Some(error),
+                    Err(error) => {
+                        one_by_one |= error.is_too_large;
+                        failure = Some(error);
+                    }
                 }
             }
             match failure {

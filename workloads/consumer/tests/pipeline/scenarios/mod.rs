@@ -39,6 +39,7 @@ scenarios![
     copies::a_message_of_too_many_records_is_one_dead_letter,
     poison::what_postgresql_refuses_is_dead_lettered,
     poison::what_mongodb_refuses_is_dead_lettered,
+    poison::a_letter_that_is_too_long_is_written_again_alone,
     poison::dead_letters_are_sent_again,
     privacy::nothing_that_a_message_holds_is_written_down,
     faults::a_reader_killed_in_mid_load,

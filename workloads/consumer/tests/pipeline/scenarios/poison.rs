@@ -4,17 +4,20 @@ use crate::{
     load::{Load, envelope, record},
     stage::Stage,
     stored::Stored,
+    wait,
 };
 use anyhow::{Context, Result, ensure};
 use chrono::Utc;
-use contract::{Source, header, metric};
+use contract::{Source, env, header, metric};
 use rdkafka::{
     Message,
+    admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier},
+    client::DefaultClientContext,
     message::{Headers, OwnedMessage},
 };
 use serde_json::json;
 use sqlx::Executor;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 /// Only the database knows a rule that somebody gave its table.
 pub(crate) async fn what_postgresql_refuses_is_dead_lettered(stage: Stage) -> Result<()> {
@@ -59,7 +62,7 @@ async fn poisoned(stage: Stage, field: &str, value: serde_json::Value, refusal: 
     load.send(Source::Sms, messages.into_iter().cloned().collect()).await?;
     load.upload(Source::Sms, 20, 25).await?;
 
-    let changes = [(contract::env::MONGODB_ENABLED_SOURCES, "*".to_owned())];
+    let changes = [(env::MONGODB_ENABLED_SOURCES, "*".to_owned())];
     let reader = stage.start(&[Source::Sms], &changes)?;
     reader.until_ready().await?;
     stage.until_no_lag(&[Source::Sms]).await?;
@@ -121,6 +124,47 @@ async fn poisoned(stage: Stage, field: &str, value: serde_json::Value, refusal: 
     ];
     ensure!(found == expected, "{found:#?}");
     Ok(())
+}
+
+/// A letter that its topic does not take is tried again alone, until somebody lets the topic take it.
+pub(crate) async fn a_letter_that_is_too_long_is_written_again_alone(stage: Stage) -> Result<()> {
+    let letters = header::dead_letter_topic(&stage.topic(Source::Sms));
+    let admin: AdminClient<DefaultClientContext> = stage.kafka().create()?;
+    let longest = async |bytes: &str| {
+        let topic = ResourceSpecifier::Topic(&letters);
+        let config = AlterConfig::new(topic).set("max.message.bytes", bytes);
+        let altered = admin.alter_configs([&config], &AdminOptions::new()).await?.remove(0);
+        altered.map(drop).map_err(|(_, code)| anyhow::anyhow!("{code}"))
+    };
+    longest("20000").await?;
+    let load = Load::new(&stage)?;
+    // What does not become shorter when it is compressed.
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    };
+    let long: Vec<u8> = (0..30_000).map(|_| next()).collect();
+    let short = (0..50).map(|number| (format!("user-{number}"), b"{".to_vec()));
+    let messages = short.chain([("user".to_owned(), long)]).collect();
+    load.send(Source::Sms, messages).await?;
+    // In one batch.
+    let changes = [
+        (env::BATCH_LINGER_MS, "1500".to_owned()),
+        (env::PARALLEL_WRITES, "1".to_owned()),
+    ];
+    let reader = stage.start(&[Source::Sms], &changes)?;
+    wait::until("it is tried again", Duration::from_secs(60), async || {
+        let retries = reader.metric(metric::CONSUMER_RETRIES, "dead_letters").await?;
+        Ok((retries < 3.0).then(|| retries.to_string()))
+    })
+    .await?;
+    ensure!(stage.read_all(&letters)?.len() == 50);
+    longest("100000").await?;
+    stage.until_no_lag(&[Source::Sms]).await?;
+    ensure!(stage.read_all(&letters)?.len() == 51);
+    reader.until_ready().await?;
+    reader.terminate().await
 }
 
 /// What was given up because of the table is stored once the table is repaired; until then a replay gives up the same
