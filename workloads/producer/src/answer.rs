@@ -3,6 +3,7 @@
 use crate::{
     idempotency::Kept,
     kafka::{Outcome, Position, WriteError},
+    outbox::Outbox,
     refusal::Refusal,
     upload::Placed,
 };
@@ -18,6 +19,15 @@ use uuid::{Uuid, fmt::Hyphenated};
 
 /// Room for the text of a result, bytes: that of most receipts.
 const RESULT: usize = 256;
+/// Bytes that a byte of a client's own words becomes in JSON, at most: those of an escape.
+const ESCAPE: usize = 6;
+
+/// Bytes that are in memory for an answer about these records, from the check of them to the text that is sent.
+pub fn bytes(records: &[Result<Placed, FieldError>]) -> usize {
+    let errors = records.iter().filter_map(|record| record.as_ref().err());
+    let words: usize = errors.map(|error| ESCAPE * error.field.len() + error.problem.len()).sum();
+    RESULT * (records.len() + 1) + words
+}
 
 /// The answer to an upload that was not refused as a whole. As JSON it is a [`contract::SyncResponse`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,13 +120,14 @@ impl Answer {
         }
     }
 
-    /// As HTTP.
-    pub fn response(&self) -> HttpResponse {
+    /// As HTTP, to be sent from `outbox`.
+    pub fn response(&self, outbox: &Outbox) -> HttpResponse {
         let mut response = HttpResponse::build(self.status());
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        response.insert_header(ContentType::json()).body(self.json())
+        response.insert_header(ContentType::json());
+        outbox.send(response, self.json().into())
     }
 
     /// The body. A receipt is long and says much the same as the one before it: written from its parts it costs a
@@ -291,6 +302,29 @@ mod tests {
             answer(Source::Sms, &[None, Some(0)], &[large()]),
             Err(Refusal::MessageTooLarge)
         );
+    }
+
+    #[test]
+    fn the_room_of_an_answer_is_no_less_than_its_text() {
+        let error = FieldError {
+            field: "\u{1}".repeat(256),
+            problem: "must not contain U+0000".to_owned(),
+        };
+        for records in [vec![Err(error); 100], vec![Ok(placed(u128::MAX)); 100]] {
+            let room = bytes(&records);
+            let topic = "apps_and_device_batched".to_owned();
+            let outcomes = vec![stored(i64::MAX)];
+            let answer = Answer::new(Source::AppsAndDevice, topic, Uuid::nil(), records, outcomes).unwrap();
+            assert!(answer.json().len() <= room, "{} in {room}", answer.json().len());
+        }
+    }
+
+    fn placed(id: u128) -> Placed {
+        Placed {
+            record_id: Uuid::from_u128(id),
+            message: 0,
+            index: 999,
+        }
     }
 
     #[test]

@@ -1,14 +1,17 @@
 //! The routes, and what becomes of an upload from request to answer.
 
 use crate::{
+    answer,
     idempotency::request::{self, Fingerprint, RepeatableRequest},
-    ingest::{Ingest, Job, Reply},
-    intake::{Intake, Room},
+    ingest::{Ingest, Job, Reply, Rooms, Said},
+    intake::Intake,
     kafka::ends::Extents,
     keys::{Key, Keys},
     ledger::Accounts,
     metrics::ProducerMetrics,
-    openapi, receipts,
+    openapi,
+    outbox::Outbox,
+    receipts,
     reconciliation::{Reconciler, route as reconciliation},
     refusal::Refusal,
     topics::Topics,
@@ -124,7 +127,7 @@ pub async fn sync(
     let tenant = key.as_ref().and_then(|key| key.tenant.as_deref());
     let tenant = tenant.unwrap_or(&producer.tenant);
     let body = producer.intake.read(&request, payload).await.inspect_err(refused)?;
-    let (upload, room) = producer.upload(source, tenant, &body.bytes).inspect_err(refused)?;
+    let (upload, rooms) = producer.upload(source, tenant, &body.bytes).inspect_err(refused)?;
     let repeatable = called.map(|called| RepeatableRequest {
         client: key.as_ref().map(|key| key.client.clone()).unwrap_or_default(),
         key: called,
@@ -136,22 +139,25 @@ pub async fn sync(
         topic: topic.to_owned(),
         key,
         upload,
-        room,
+        rooms,
         repeatable,
     };
-    producer.ingest.take(job).await.map(response)
+    let Reply { said, room } = producer.ingest.take(job).await?;
+    let response = response(said, &producer.intake.outbox);
+    drop(room);
+    Ok(response)
 }
 
-fn response(reply: Reply) -> HttpResponse {
-    match reply {
-        Reply::New(answer) => answer.response(),
-        Reply::Repeated(kept) => {
+fn response(said: Said, outbox: &Outbox) -> HttpResponse {
+    match said {
+        Said::New(answer) => answer.response(outbox),
+        Said::Repeated(kept) => {
             // Nothing else than a status was kept.
             let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::OK);
-            HttpResponse::build(status)
-                .insert_header((IDEMPOTENT_REPLAY, "true"))
-                .insert_header(ContentType::json())
-                .body(kept.body)
+            let mut response = HttpResponse::build(status);
+            response.insert_header((IDEMPOTENT_REPLAY, "true"));
+            response.insert_header(ContentType::json());
+            outbox.send(response, kept.body)
         }
     }
 }
@@ -183,11 +189,15 @@ impl Producer {
         Ok(key)
     }
 
-    /// The upload in a body, and the memory of its messages.
-    fn upload(&self, source: Source, tenant: &str, body: &[u8]) -> Result<(Upload, Room), Refusal> {
+    /// The upload in a body, and the memory of what it becomes.
+    fn upload(&self, source: Source, tenant: &str, body: &[u8]) -> Result<(Upload, Rooms), Refusal> {
         let upload = Upload::parse(source, tenant, body, Utc::now())?;
-        let bytes = upload.messages.iter().map(Vec::len).sum();
-        let room = self.intake.room_for_messages(bytes)?;
-        Ok((upload, room))
+        let rooms = Rooms {
+            messages: self
+                .intake
+                .room_for_messages(upload.messages.iter().map(Vec::len).sum())?,
+            answer: self.intake.room_for_answer(answer::bytes(&upload.records))?,
+        };
+        Ok((upload, rooms))
     }
 }

@@ -43,15 +43,33 @@ pub struct Job {
     pub key: Option<Arc<Key>>,
     /// The upload.
     pub upload: Upload,
-    /// The memory of its messages.
-    pub room: Room,
+    /// Its memory.
+    pub rooms: Rooms,
     /// What it is called, where it may be repeated.
     pub repeatable: Option<RepeatableRequest>,
 }
 
+/// The memory of what an upload becomes.
+#[derive(Debug)]
+pub struct Rooms {
+    /// Of its messages, until they wait for Kafka.
+    pub messages: Room,
+    /// Of all that is told about it, until that is sent.
+    pub answer: Room,
+}
+
+/// What the client is told, and the memory of it.
+#[derive(Debug)]
+pub struct Reply {
+    /// What it is told.
+    pub said: Said,
+    /// The memory, until it is sent, and kept.
+    pub room: Arc<Room>,
+}
+
 /// What the client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
+pub enum Said {
     /// What became of its records.
     New(Answer),
     /// What it was told, or was to be told, the first time.
@@ -63,7 +81,10 @@ impl Ingest {
     pub async fn take(self: &Arc<Ingest>, job: Job) -> Result<Reply, Refusal> {
         let (source, records) = (job.source, job.upload.records.len());
         let outcome = match job.repeatable.clone() {
-            None => self.once(job).await.map(Reply::New),
+            None => self.once(job).await.map(|(answer, room)| Reply {
+                said: Said::New(answer),
+                room: Arc::new(room),
+            }),
             Some(request) => {
                 let ingest = self.clone();
                 let task = async move { ingest.repeatable(request, job).await };
@@ -72,9 +93,9 @@ impl Ingest {
                 task.await.unwrap_or(Err(Refusal::Busy))
             }
         };
-        match &outcome {
-            Ok(Reply::New(_)) => {}
-            Ok(Reply::Repeated(_)) => self.metrics.replayed(source.name()),
+        match outcome.as_ref().map(|reply| &reply.said) {
+            Ok(Said::New(_)) => {}
+            Ok(Said::Repeated(_)) => self.metrics.replayed(source.name()),
             Err(refusal) => self.metrics.refused(source.name(), refusal.code(), records),
         }
         outcome
@@ -84,13 +105,23 @@ impl Ingest {
         let answers = self.answers.as_ref().ok_or(Refusal::NothingKept)?;
         let claim = match answers.claim(request.clone()).await? {
             Claim::Ours(claim) => claim,
-            Claim::Answered(kept) => return Ok(Reply::Repeated(kept)),
+            Claim::Answered(kept) => {
+                return Ok(Reply {
+                    said: Said::Repeated(kept),
+                    // Whatever was told the first time, it was about the same records.
+                    room: Arc::new(job.rooms.answer),
+                });
+            }
             Claim::UnderWay { seconds } => return Err(Refusal::UnderWay { seconds }),
             Claim::OtherRequest => return Err(Refusal::OtherRequest),
         };
         let outcome = self.once(job).await;
-        self.settle(answers.as_ref(), request, claim, &outcome).await;
-        outcome.map(Reply::New)
+        self.settle(answers.as_ref(), request, claim, outcome.as_ref().map(|(answer, _)| answer))
+            .await;
+        outcome.map(|(answer, room)| Reply {
+            said: Said::New(answer),
+            room: Arc::new(room),
+        })
     }
 
     /// Keeps an answer that a repeat should get. One with a retry in it, and a refusal, is not the last word.
@@ -99,7 +130,7 @@ impl Ingest {
         answers: &dyn Answers,
         request: RepeatableRequest,
         claim: Uuid,
-        outcome: &Result<Answer, Refusal>,
+        outcome: Result<&Answer, &Refusal>,
     ) {
         let kept = match outcome {
             Ok(answer) if !answer.has_retry() => Some(answer.kept()),
@@ -115,13 +146,14 @@ impl Ingest {
         }
     }
 
-    async fn once(&self, job: Job) -> Result<Answer, Refusal> {
+    /// The answer, and its room.
+    async fn once(&self, job: Job) -> Result<(Answer, Room), Refusal> {
         let Job {
             source,
             topic,
             key,
             upload,
-            room,
+            rooms,
             ..
         } = job;
         if let (Some(quotas), Some(key)) = (&self.quotas, &key) {
@@ -134,7 +166,7 @@ impl Ingest {
             records,
         } = upload;
         // What waits for Kafka is counted by the queue to Kafka.
-        drop(room);
+        drop(rooms.messages);
         let started = Instant::now();
         let outcomes = match messages.is_empty() {
             true => vec![],
@@ -146,6 +178,6 @@ impl Ingest {
         let duration = started.elapsed();
         let answer = Answer::new(source, topic, batch_id, records, outcomes)?;
         self.metrics.answered(source.name(), &answer, duration);
-        Ok(answer)
+        Ok((answer, rooms.answer))
     }
 }

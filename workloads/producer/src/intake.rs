@@ -1,7 +1,7 @@
-//! Reading a body within bounds. Type and size are checked before the first byte is read, memory is set aside
-//! before it is used, and a client that dribbles is cut off.
+//! Reading a body within bounds. Type and size are checked before the first byte is read, memory is set aside as bytes
+//! arrive, and a client that dribbles is cut off.
 
-use crate::{encoding::Encoding, refusal::Refusal};
+use crate::{encoding::Encoding, outbox::Outbox, refusal::Refusal};
 use actix_web::{
     HttpMessage, HttpRequest,
     http::header,
@@ -15,20 +15,25 @@ use tokio::{
     time::timeout,
 };
 
-/// KiB of arriving bodies that may be in memory at the same time, and as many of what they become.
+/// KiB of arriving bodies that may be in memory at the same time, as many of what they become, as many of
+/// answers that are not ready, and as many of those that are sent.
 const ROOM_KBYTES: usize = 64 * 1024;
 /// Longest wait for room before the client is asked to come back.
 const ROOM_WAIT: Duration = Duration::from_secs(1);
 /// Longest time a body may take to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Room for bodies, shared by all HTTP workers.
+/// Room for bodies and answers, shared by all HTTP workers.
 #[derive(Debug, Clone)]
 pub struct Intake {
     /// For bodies that arrive, packed or not: slow clients stay in here.
     arriving: Arc<Semaphore>,
     /// For unpacked bodies and messages, apart so that what is there already need not wait for what comes in.
     arrived: Arc<Semaphore>,
+    /// For what is told of uploads, from the check of their records until that is sent.
+    answers: Arc<Semaphore>,
+    /// From which it is sent.
+    pub outbox: Outbox,
     room_wait: Duration,
     body_timeout: Duration,
 }
@@ -53,11 +58,13 @@ impl Default for Intake {
 }
 
 impl Intake {
-    /// Room for `kbytes` KiB of bodies.
+    /// Room for `kbytes` KiB of each: bodies, what they become, answers, and answers on their way.
     pub fn new(kbytes: usize, room_wait: Duration, body_timeout: Duration) -> Intake {
         Intake {
             arriving: Arc::new(Semaphore::new(kbytes)),
             arrived: Arc::new(Semaphore::new(kbytes)),
+            answers: Arc::new(Semaphore::new(kbytes)),
+            outbox: Outbox::new(kbytes * 1024),
             room_wait,
             body_timeout,
         }
@@ -90,6 +97,12 @@ impl Intake {
     /// memory already cannot wait for itself.
     pub fn room_for_messages(&self, bytes: usize) -> Result<Room, Refusal> {
         let room = self.arrived.clone().try_acquire_many_owned(kbytes(bytes));
+        room.map(Room).map_err(|_| Refusal::Busy)
+    }
+
+    /// Room for all that is told of an upload. Nothing waits here either.
+    pub fn room_for_answer(&self, bytes: usize) -> Result<Room, Refusal> {
+        let room = self.answers.clone().try_acquire_many_owned(kbytes(bytes));
         room.map(Room).map_err(|_| Refusal::Busy)
     }
 

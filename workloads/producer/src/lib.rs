@@ -10,8 +10,8 @@
 //! - [`upload`]: a body becomes validated messages, and errors that name the field
 //! - [`ingest`]: what follows, to its end: [`idempotency`] (it may be a repeat), [`quota`], and
 //! - [`kafka`]: messages are written and acknowledged, or the caller is told that nobody knows
-//! - [`answer`]: a result for each record, and the status that follows; [`refusal`]: the answer to an upload that is
-//!   refused as a whole
+//! - [`answer`]: a result for each record, and the status that follows; [`outbox`]: it is sent; [`refusal`]: the
+//!   answer to an upload that is refused as a whole
 //!
 //! What became of uploads is asked at two other routes: [`receipts`] (of one message) and [`reconciliation`] (of all of
 //! them), by what the consumers note in their [`ledger`].
@@ -32,6 +32,7 @@ pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod openapi;
+pub mod outbox;
 pub mod quota;
 pub mod receipts;
 pub mod reconciliation;

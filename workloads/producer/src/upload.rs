@@ -9,7 +9,12 @@ use contract::{
     scanned::Unusual,
 };
 use request::{Records, Request, malformed};
+use std::borrow::Cow;
 use uuid::Uuid;
+
+/// Longest path of a field in an error, bytes, before the mark that it is cut off: its keys are the client's own, and of
+/// any length.
+const MAX_PATH: usize = 256;
 
 /// An upload, ready to be written. The parsed JSON is gone, so that what waits for Kafka is as small as it can be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +161,7 @@ fn messages(source: Source, sender: &Sender<'_>, records: &[&str]) -> Vec<Vec<u8
 fn within(record: String, error: FieldError) -> FieldError {
     let field = match error.field.as_str() {
         "" => record,
-        field => format!("{record}.{field}"),
+        field => format!("{record}.{}", cut(field)),
     };
     FieldError {
         field,
@@ -166,8 +171,16 @@ fn within(record: String, error: FieldError) -> FieldError {
 
 fn wrong(field: &str, problem: &str) -> FieldError {
     FieldError {
-        field: field.to_owned(),
+        field: cut(field).into_owned(),
         problem: problem.to_owned(),
+    }
+}
+
+/// The path, or its beginning and an ellipsis.
+fn cut(path: &str) -> Cow<'_, str> {
+    match path.len() {
+        0..=MAX_PATH => path.into(),
+        _ => format!("{}…", &path[..path.floor_char_boundary(MAX_PATH)]).into(),
     }
 }
 
@@ -322,6 +335,21 @@ mod tests {
             parse(Source::Sms, &body).unwrap().records,
             [Err(wrong("record.body", "is missing"))]
         );
+    }
+
+    #[test]
+    fn errors_are_short_however_long_the_names_of_fields_are() {
+        let name = "ä".repeat(100_000);
+        let mut bad = sms("1");
+        bad[&name] = json!([{&name: "\0"}]);
+        let body = json!({"user": "u", "device": "d", "records": [bad]});
+        let upload = parse(Source::Sms, &body).unwrap();
+        let field = &upload.records[0].as_ref().unwrap_err().field;
+        assert_eq!(*field, format!("records[0].{}…", "ä".repeat(MAX_PATH / 2)));
+
+        let body = json!({"user": "u", "device": "d", "records": [sms("1")], &name: 1});
+        let refusal = parse(Source::Sms, &body).unwrap_err();
+        assert!(refusal.to_string().len() < 2 * MAX_PATH, "{}", refusal.to_string().len());
     }
 
     /// Bodies that are good but for a few of their bytes.

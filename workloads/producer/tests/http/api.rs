@@ -2,7 +2,7 @@
 
 use actix_web::{
     App,
-    body::MessageBody,
+    body::to_bytes,
     http::{StatusCode, header},
     test,
     web::Data,
@@ -32,7 +32,7 @@ use std::{
     io::Write,
     sync::{Arc, Mutex},
 };
-use tokio::runtime::Handle;
+use tokio::{runtime::Handle, sync::watch};
 use tokio_util::task::TaskTracker;
 
 /// Keeps what is written and answers as the test says; each message gets the next offset of partition 3.
@@ -40,6 +40,8 @@ pub(crate) struct Scripted {
     /// What becomes of the messages of a write; of those past its end what becomes of the last.
     pub(crate) outcomes: Vec<Result<(), WriteError>>,
     pub(crate) written: Mutex<Vec<(String, String, Vec<u8>)>>,
+    /// Closed by a test in which Kafka answers later.
+    pub(crate) gate: watch::Sender<bool>,
 }
 
 impl MessageLog for Scripted {
@@ -58,7 +60,12 @@ impl MessageLog for Scripted {
             .into_iter()
             .map(|message| (topic.to_owned(), key.to_owned(), message));
         self.written.lock().unwrap().extend(messages);
-        async move { outcomes }.boxed()
+        let mut gate = self.gate.subscribe();
+        async move {
+            gate.wait_for(|is_open| *is_open).await.unwrap();
+            outcomes
+        }
+        .boxed()
     }
 }
 
@@ -109,6 +116,7 @@ impl Api {
             log: Arc::new(Scripted {
                 outcomes: outcomes.into(),
                 written: Mutex::default(),
+                gate: watch::Sender::new(true),
             }),
             intake: Intake::default(),
             keys: None,
@@ -157,7 +165,7 @@ impl Api {
         let replayed = answer.headers().contains_key(IDEMPOTENT_REPLAY);
         let kind = answer.headers().get(header::CONTENT_TYPE).unwrap();
         let kind = kind.to_str().unwrap().to_owned();
-        let body = answer.into_body().try_into_bytes().unwrap();
+        let body = to_bytes(answer.into_body()).await.unwrap();
         Answer {
             status,
             retry_after,

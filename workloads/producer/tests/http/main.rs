@@ -9,4 +9,5 @@ mod receipts;
 mod reconciliation;
 mod records;
 mod repeats;
+mod rooms;
 mod routes;

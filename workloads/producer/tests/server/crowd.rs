@@ -5,11 +5,11 @@ use futures::future::join_all;
 use rdkafka::mocking::MockCluster;
 use reqwest::{Client, StatusCode};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
     sync::watch,
     time::{sleep, timeout},
 };
@@ -17,8 +17,9 @@ use tokio::{
 const CLIENTS: usize = 10_000;
 /// Between two bytes of a client that is slow.
 const PAUSE: Duration = Duration::from_millis(700);
-/// Longest life of a connection: who waits to be accepted waits for those who are slow before.
-const LIFE: Duration = Duration::from_secs(90);
+/// Longest life of a connection: who waits to be accepted waits for those who are slow before, and who does not read
+/// waits for all of them.
+const LIFE: Duration = Duration::from_secs(120);
 const MOST_MEMORY: u64 = 300 << 20;
 
 /// What a client does.
@@ -38,9 +39,13 @@ enum Kind {
     Bomb,
     /// Sends anything.
     Garbage,
+    /// Sends a record with a name as long as a body, and does not read what is wrong with it.
+    UnreadError,
+    /// Sends as many records as fit into an upload, and does not read what became of them.
+    UnreadAnswer,
 }
 
-const KINDS: [Kind; 7] = [
+const KINDS: [Kind; 9] = [
     Kind::Silent,
     Kind::SlowHead,
     Kind::SlowSecondHead,
@@ -48,7 +53,29 @@ const KINDS: [Kind; 7] = [
     Kind::Truncated,
     Kind::Bomb,
     Kind::Garbage,
+    Kind::UnreadError,
+    Kind::UnreadAnswer,
 ];
+
+/// What clients send that takes long to make.
+struct Bodies {
+    bomb: Vec<u8>,
+    long_name: Vec<u8>,
+    many_records: Vec<u8>,
+}
+
+impl Bodies {
+    fn new() -> Bodies {
+        let pack = |body: &Value| zstd::encode_all(body.to_string().as_bytes(), 3).unwrap();
+        let record = json!({"id": "1", "timestamp": 0, "sender": "BANK", "body": "debited"});
+        Bodies {
+            // 64 MiB of blanks in a few KiB.
+            bomb: zstd::encode_all(&vec![b' '; 64 << 20][..], 3).unwrap(),
+            long_name: pack(&json!({"user": "u", "device": "d", "record": {"A".repeat(1_000_000): "\0"}})),
+            many_records: pack(&json!({"user": "u", "device": "d", "records": vec![record; 1_000]})),
+        }
+    }
+}
 
 fn head(length: usize, encoding: &str) -> String {
     format!(
@@ -72,10 +99,16 @@ fn raise_limit() {
 }
 
 impl Kind {
+    fn is_unread(&self) -> bool {
+        matches!(self, Kind::UnreadError | Kind::UnreadAnswer)
+    }
+
     /// All that the server answers until it closes the connection, which it has to do in the end.
-    async fn run(self, producer: &Producer, bomb: &[u8]) -> Vec<u16> {
+    ///
+    /// Who does not read begins to when `others` are gone.
+    async fn run(self, producer: &Producer, bodies: &Bodies, mut others: watch::Receiver<bool>) -> Vec<u16> {
         let life = async {
-            let mut stream = TcpStream::connect(producer.address()).await.unwrap();
+            let mut stream = connect(producer).await;
             let mut answers = Vec::new();
             match self {
                 Kind::Silent => {}
@@ -95,8 +128,17 @@ impl Kind {
                     let _ = stream.shutdown().await;
                 }
                 Kind::Bomb => {
-                    send(&mut stream, head(bomb.len(), "zstd").as_bytes()).await;
-                    send(&mut stream, bomb).await;
+                    send(&mut stream, head(bodies.bomb.len(), "zstd").as_bytes()).await;
+                    send(&mut stream, &bodies.bomb).await;
+                }
+                Kind::UnreadError | Kind::UnreadAnswer => {
+                    let body = match self {
+                        Kind::UnreadError => &bodies.long_name,
+                        _ => &bodies.many_records,
+                    };
+                    send(&mut stream, head(body.len(), "zstd").as_bytes()).await;
+                    send(&mut stream, body).await;
+                    others.wait_for(|gone| *gone).await.unwrap();
                 }
                 Kind::Garbage => send(&mut stream, b"\x16\x03\x01\x02\x00\x01\x00 \xff\xfe\r\n\r\n").await,
             }
@@ -107,6 +149,14 @@ impl Kind {
         let answers = timeout(LIFE, life).await;
         statuses(&answers.unwrap_or_else(|_| panic!("{self:?} is not cut off")))
     }
+}
+
+/// With little room for what a client does not read.
+async fn connect(producer: &Producer) -> TcpStream {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let address = ([127, 0, 0, 1], producer.port).into();
+    socket.connect(address).await.unwrap()
 }
 
 /// Whether it arrives is the server's choice.
@@ -166,16 +216,23 @@ async fn ten_thousand_hostile_clients_keep_nobody_from_being_served() {
     let client = Client::new();
     producer.until(&client, "/ready").await;
 
-    // 64 MiB of blanks in a few KiB.
-    let bomb = zstd::encode_all(&vec![b' '; 64 << 20][..], 3).unwrap();
+    let bodies = Bodies::new();
     let (over, is_over) = watch::channel(false);
+    let (others, _) = watch::channel(false);
     let crowd = async {
-        let clients = (0..CLIENTS).map(|number| {
-            let kind = KINDS[number % KINDS.len()];
-            let (producer, bomb) = (&producer, &bomb);
-            async move { (kind, kind.run(producer, bomb).await) }
-        });
-        let outcomes = join_all(clients).await;
+        let kinds = (0..CLIENTS).map(|number| KINDS[number % KINDS.len()]);
+        let (unread, reading): (Vec<Kind>, Vec<Kind>) = kinds.partition(Kind::is_unread);
+        let run = |kind: Kind| {
+            let (producer, bodies, others) = (&producer, &bodies, others.subscribe());
+            async move { (kind, kind.run(producer, bodies, others).await) }
+        };
+        let reading = async {
+            let outcomes = join_all(reading.into_iter().map(run)).await;
+            others.send_replace(true);
+            outcomes
+        };
+        let (mut outcomes, of_unread) = tokio::join!(reading, join_all(unread.into_iter().map(run)));
+        outcomes.extend(of_unread);
         over.send(true).unwrap();
         outcomes
     };
@@ -197,6 +254,8 @@ async fn ten_thousand_hostile_clients_keep_nobody_from_being_served() {
             Kind::SlowBody => &[408, 503],
             Kind::Truncated | Kind::Garbage => &[400],
             Kind::Bomb => &[413, 503],
+            Kind::UnreadError => &[400, 503],
+            Kind::UnreadAnswer => &[200, 503],
         };
         assert!(
             statuses.iter().all(|status| allowed.contains(status)),
