@@ -92,6 +92,18 @@ impl Answer {
         &self.results
     }
 
+    /// How many records are stored.
+    pub fn stored(&self) -> usize {
+        let stored = |result: &&Told| matches!(result, Told::Stored(_));
+        self.results.iter().filter(stored).count()
+    }
+
+    /// Whether a repeat should be answered with it: nothing of it may change, and what it tells cannot be found out
+    /// again. Where no record is stored it can, from the same upload.
+    pub fn is_to_be_kept(&self) -> bool {
+        self.stored() > 0 && !self.has_retry()
+    }
+
     /// Whether a record has to be sent again.
     pub fn has_retry(&self) -> bool {
         self.results.iter().any(|result| matches!(result, Told::Retry(_)))
@@ -102,7 +114,7 @@ impl Answer {
     pub fn status(&self) -> StatusCode {
         let count = |wanted: fn(&Told) -> bool| self.results.iter().filter(|result| wanted(result)).count();
         let all = self.results.len();
-        let stored = count(|result| matches!(result, Told::Stored(_)));
+        let stored = self.stored();
         let invalid = count(|result| matches!(result, Told::Invalid(_)));
         match (stored, invalid) {
             (stored, _) if stored == all => StatusCode::OK,

@@ -124,7 +124,7 @@ impl Ingest {
         })
     }
 
-    /// Keeps an answer that a repeat should get. One with a retry in it, and a refusal, is not the last word.
+    /// Keeps an answer that a repeat should get. A refusal is not the last word.
     async fn settle(
         &self,
         answers: &dyn Answers,
@@ -133,7 +133,7 @@ impl Ingest {
         outcome: Result<&Answer, &Refusal>,
     ) {
         let kept = match outcome {
-            Ok(answer) if !answer.has_retry() => Some(answer.kept()),
+            Ok(answer) if answer.is_to_be_kept() => Some(answer.kept()),
             _ => None,
         };
         let settled = match kept {

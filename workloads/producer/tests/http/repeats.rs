@@ -144,6 +144,22 @@ async fn an_answer_with_a_retry_in_it_and_a_refusal_are_not_kept() {
 }
 
 #[actix_web::test]
+async fn an_answer_without_a_stored_record_is_not_kept() {
+    let mut api = Api::new();
+    let memory = Arc::new(Memory::default());
+    api.answers = Some(memory.clone());
+    for _ in 0..2 {
+        let answer = api.call(called("a", &[json!(1), json!({"+49 170 5550142": "\0"})])).await;
+        assert_eq!((answer.status, answer.replayed), (StatusCode::BAD_REQUEST, false));
+        assert_eq!(answer.statuses(), ["invalid", "invalid"]);
+        assert!(memory.kept.lock().unwrap().is_empty(), "neither room nor words of the client");
+    }
+    // What was mended may be sent under the same key.
+    assert_eq!(api.call(called("a", &[sms("1")])).await.status, StatusCode::OK);
+    assert_eq!(memory.kept.lock().unwrap().len(), 1);
+}
+
+#[actix_web::test]
 async fn without_postgresql_only_what_needs_it_is_put_off() {
     let mut api = Api::new();
     api.answers = Some(Arc::new(Memory {
