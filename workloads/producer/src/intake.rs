@@ -5,7 +5,7 @@ use crate::{encoding::Encoding, outbox::Outbox, refusal::Refusal};
 use actix_web::{
     HttpMessage, HttpRequest,
     http::header,
-    web::{Bytes, BytesMut, Payload},
+    web::{Bytes, Payload},
 };
 use contract::message::MAX_BODY;
 use futures::StreamExt;
@@ -75,9 +75,7 @@ impl Intake {
         check_type(request)?;
         let encoding = Encoding::of(request.headers())?;
         let announced = announced_length(request)?;
-        // A body of unknown length is given the room of the longest.
-        let room = self.room(&self.arriving, announced.unwrap_or(MAX_BODY)).await?;
-        let bytes = timeout(self.body_timeout, collect(payload, announced))
+        let (bytes, room) = timeout(self.body_timeout, self.collect(payload, announced))
             .await
             .map_err(|_| Refusal::BodyTooSlow {
                 seconds: self.body_timeout.as_secs(),
@@ -91,6 +89,43 @@ impl Intake {
             room: unpacked.shrunk(bytes.len()),
             bytes,
         })
+    }
+
+    /// The body, with room for as much of it as has arrived: who only says that there will be one takes up none. The
+    /// beginning may wait for room. What has begun does not, so that bodies do not wait for one another.
+    async fn collect(&self, mut payload: Payload, announced: Option<usize>) -> Result<(Bytes, Room), Refusal> {
+        let most = announced.unwrap_or(MAX_BODY);
+        let mut whole = None;
+        let mut arrived: Option<(Vec<u8>, Room)> = None;
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
+            let (mut body, mut room) = match arrived.take() {
+                Some(begun) => begun,
+                None => (Vec::new(), self.room(&self.arriving, chunk.len()).await?),
+            };
+            // Most bodies are short enough to come in one piece, and need not be copied.
+            if body.is_empty() && announced == Some(chunk.len()) {
+                whole = Some((chunk, room));
+                continue;
+            }
+            let length = body.len() + chunk.len();
+            if length > MAX_BODY {
+                return Err(Refusal::BodyTooLarge { limit: MAX_BODY });
+            }
+            if length > body.capacity() {
+                // Doubled as usual, but never beyond the end.
+                let capacity = (body.capacity() * 2).clamp(length, most.max(length));
+                room.grow(&self.arriving, capacity)?;
+                body.reserve_exact(capacity - body.len());
+            }
+            body.extend_from_slice(&chunk);
+            arrived = Some((body, room));
+        }
+        match (whole, arrived) {
+            (Some(whole), _) => Ok(whole),
+            (None, Some((body, room))) => Ok((body.into(), room)),
+            (None, None) => Ok((Bytes::new(), self.room(&self.arriving, 0).await?)),
+        }
     }
 
     /// Room for the messages that a body became, in place of the body's own. Nothing waits here, so that what is in
@@ -114,6 +149,14 @@ impl Intake {
 }
 
 impl Room {
+    /// Takes what `bytes` need more, if it is free.
+    fn grow(&mut self, of: &Arc<Semaphore>, bytes: usize) -> Result<(), Refusal> {
+        let more = kbytes(bytes).saturating_sub(u32::try_from(self.0.num_permits()).unwrap_or(u32::MAX));
+        let more = of.clone().try_acquire_many_owned(more).map_err(|_| Refusal::Busy)?;
+        self.0.merge(more);
+        Ok(())
+    }
+
     /// Gives back what is more than `bytes` need.
     fn shrunk(mut self, bytes: usize) -> Room {
         let more = self.0.num_permits().saturating_sub(kbytes(bytes) as usize);
@@ -149,28 +192,4 @@ fn announced_length(request: &HttpRequest) -> Result<Option<usize>, Refusal> {
         Ok(length) if length <= MAX_BODY => Ok(Some(length)),
         _ => Err(Refusal::BodyTooLarge { limit: MAX_BODY }),
     }
-}
-
-async fn collect(mut payload: Payload, announced: Option<usize>) -> Result<Bytes, Refusal> {
-    let mut whole = None;
-    let mut body = BytesMut::new();
-    while let Some(chunk) = payload.next().await {
-        let chunk = chunk.map_err(|_| Refusal::BodyBroken)?;
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(Refusal::BodyTooLarge { limit: MAX_BODY });
-        }
-        // Most bodies are short enough to come in one piece, and need not be copied.
-        if body.is_empty() && announced == Some(chunk.len()) {
-            whole = Some(chunk);
-            continue;
-        }
-        if body.is_empty() {
-            body.reserve(announced.unwrap_or(8 * 1024).max(chunk.len()));
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if let Some(whole) = whole {
-        return Ok(whole);
-    }
-    Ok(body.freeze())
 }

@@ -102,9 +102,10 @@ async fn a_long_body_is_413_whether_it_says_so_or_not() {
 async fn bodies_without_room_are_503_and_room_comes_back() {
     let mut api = Api::new();
     api.intake = Intake::new(1, Duration::from_millis(10), Duration::from_secs(1));
-    let answer = api
-        .call(upload("sms").insert_header((header::CONTENT_LENGTH, 4096)))
-        .await;
+    let longer = upload("sms")
+        .insert_header((header::CONTENT_LENGTH, 4096))
+        .set_payload(vec![b' '; 4096]);
+    let answer = api.call(longer).await;
     assert_eq!(
         (answer.status, answer.code()),
         (StatusCode::SERVICE_UNAVAILABLE, "busy")

@@ -3,4 +3,5 @@
 
 mod child;
 mod crowd;
+mod idle;
 mod privacy;
