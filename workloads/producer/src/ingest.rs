@@ -2,7 +2,7 @@
 
 use crate::{
     answer::Answer,
-    idempotency::{Answers, Claim, Kept, request::RepeatableRequest},
+    idempotency::{Answers, Claim, Kept, end::End, request::RepeatableRequest},
     intake::Room,
     kafka::MessageLog,
     keys::Key,
@@ -15,7 +15,6 @@ use contract::Source;
 use std::{sync::Arc, time::Instant};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 /// What an upload needs once it is read.
 pub struct Ingest {
@@ -102,7 +101,8 @@ impl Ingest {
     }
 
     async fn repeatable(&self, request: RepeatableRequest, job: Job) -> Result<Reply, Refusal> {
-        let answers = self.answers.as_ref().ok_or(Refusal::NothingKept)?;
+        let answers = self.answers.clone().ok_or(Refusal::NothingKept)?;
+        let claimed = Instant::now();
         let claim = match answers.claim(request.clone()).await? {
             Claim::Ours(claim) => claim,
             Claim::Answered(kept) => {
@@ -115,34 +115,31 @@ impl Ingest {
             Claim::UnderWay { seconds } => return Err(Refusal::UnderWay { seconds }),
             Claim::OtherRequest => return Err(Refusal::OtherRequest),
         };
-        let outcome = self.once(job).await;
-        self.settle(answers.as_ref(), request, claim, outcome.as_ref().map(|(answer, _)| answer))
-            .await;
+        let outcome = self.once(job).await.map(|(answer, room)| (answer, Arc::new(room)));
+        let (answer, room) = match &outcome {
+            // A refusal is not the last word.
+            Err(_) => (None, None),
+            Ok((answer, room)) => (answer.is_to_be_kept().then(|| answer.kept()), Some(room.clone())),
+        };
+        let end = End {
+            request,
+            claim,
+            claimed: claimed.into(),
+            answer,
+            room,
+        };
+        self.end(end, answers).await;
         outcome.map(|(answer, room)| Reply {
             said: Said::New(answer),
-            room: Arc::new(room),
+            room,
         })
     }
 
-    /// Keeps an answer that a repeat should get. A refusal is not the last word.
-    async fn settle(
-        &self,
-        answers: &dyn Answers,
-        request: RepeatableRequest,
-        claim: Uuid,
-        outcome: Result<&Answer, &Refusal>,
-    ) {
-        let kept = match outcome {
-            Ok(answer) if answer.is_to_be_kept() => Some(answer.kept()),
-            _ => None,
-        };
-        let settled = match kept {
-            Some(kept) => answers.keep(request, claim, kept).await,
-            None => answers.release(request, claim).await,
-        };
-        if let Err(error) = settled {
-            // A repeat waits until the claim is over, and is then done anew: its records are stored once all the same.
-            tracing::debug!(%error, "the end of a repeatable request is not noted");
+    /// Notes it before the client is answered, who may ask again at once; or after that, where it cannot be noted yet.
+    async fn end(&self, end: End, answers: Arc<dyn Answers>) {
+        if let Err(error) = end.note(answers.as_ref()).await {
+            tracing::debug!(%error, "the end of a repeatable request is not noted yet");
+            self.tasks.spawn_on(end.note_later(answers), &self.runtime);
         }
     }
 

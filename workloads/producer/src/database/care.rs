@@ -1,9 +1,10 @@
 //! What is done for the database in the background.
 
-use super::{Away, Database, DatabaseSettings, schema};
+use super::{ANSWER_TIMEOUT, Away, Database, DatabaseSettings, late, schema};
 use rand::RngExt;
+use sqlx::{Connection, PgConnection};
 use std::{sync::atomic::Ordering, time::Duration};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// First and longest pause between two attempts.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
@@ -33,30 +34,38 @@ impl Database {
         tracing::info!(database = ?self.settings, "the producer's tables are ready");
         loop {
             self.state.trouble.notified().await;
-            self.until_back().await;
+            self.until_it_answers().await;
         }
     }
 
-    async fn until_back(&self) {
+    /// Asks over a connection of its own: that all of the pool are in use says nothing about the server.
+    async fn until_it_answers(&self) {
         let mut pause = BACKOFF.0;
-        loop {
-            let pool = self.pool.clone();
-            let answered = self
-                .bounded(async move { sqlx::query("SELECT 1").execute(&pool).await })
-                .await;
-            if answered.is_ok() {
-                if !self.state.up.swap(true, Ordering::AcqRel) {
-                    tracing::info!("PostgreSQL is back");
-                }
-                return;
-            }
+        while let Err(away) = self.answers().await {
+            self.lost(&away);
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(BACKOFF.1);
+        }
+        if !self.state.up.swap(true, Ordering::AcqRel) {
+            tracing::info!("PostgreSQL is back");
+        }
+    }
+
+    async fn answers(&self) -> Result<(), Away> {
+        let options = self.settings.options();
+        let asked = async {
+            let mut connection = PgConnection::connect_with(&options).await?;
+            sqlx::query("SELECT 1").execute(&mut connection).await?;
+            connection.close().await
+        };
+        match timeout(ANSWER_TIMEOUT, asked).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(_) => Err(late()),
         }
     }
 }
 
 /// Between half of the pause and all of it, so that many replicas do not return at once.
-fn jittered(pause: Duration) -> Duration {
+pub(crate) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

@@ -122,8 +122,15 @@ impl Database {
             return Err(Away("is away, or its tables are not made yet".to_owned()));
         }
         let outcome = self.bounded(work(self.pool.clone())).await;
-        if let Err(Fault { away, lost: true }) = &outcome {
-            self.lost(away);
+        if let Err(Fault { away, means }) = &outcome {
+            match means {
+                Means::Nothing => {}
+                Means::Doubt => self.state.trouble.notify_one(),
+                Means::Lost => {
+                    self.lost(away);
+                    self.state.trouble.notify_one();
+                }
+            }
         }
         outcome.map_err(|fault| fault.away)
     }
@@ -142,16 +149,15 @@ impl Database {
         match self.runtime.spawn(timeout(ANSWER_TIMEOUT, work)).await {
             Ok(Ok(Ok(value))) => Ok(value),
             Ok(Ok(Err(error))) => Err(Fault {
-                // An error that PostgreSQL itself reports is about this statement.
-                lost: !matches!(error, sqlx::Error::Database(_)),
+                means: Means::of(&error),
                 away: error.into(),
             }),
             Ok(Err(_)) => Err(Fault {
-                lost: true,
-                away: Away(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs())),
+                means: Means::Doubt,
+                away: late(),
             }),
             Err(error) => Err(Fault {
-                lost: false,
+                means: Means::Nothing,
                 away: Away(error.to_string()),
             }),
         }
@@ -162,12 +168,36 @@ impl Database {
         if self.state.up.swap(false, Ordering::AcqRel) {
             tracing::warn!(%reason, "PostgreSQL is away; uploads that need it are answered 503");
         }
-        self.state.trouble.notify_one();
     }
 }
 
 struct Fault {
     away: Away,
-    /// It is not this statement alone.
-    lost: bool,
+    means: Means,
+}
+
+/// What a fault says about the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Means {
+    /// It is this statement alone.
+    Nothing,
+    /// It is slow, or all connections are in use, or it is away: to be found out, and others may ask meanwhile.
+    Doubt,
+    /// It is away.
+    Lost,
+}
+
+impl Means {
+    fn of(error: &sqlx::Error) -> Means {
+        match error {
+            // Reported by PostgreSQL itself.
+            sqlx::Error::Database(_) => Means::Nothing,
+            sqlx::Error::PoolTimedOut => Means::Doubt,
+            _ => Means::Lost,
+        }
+    }
+}
+
+fn late() -> Away {
+    Away(format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()))
 }

@@ -5,8 +5,10 @@
 //!
 //! - [`request`]: the key, and what tells two requests apart
 //! - [`store`]: claims and kept answers in PostgreSQL
+//! - [`end`]: a request is over
 //! - [`sweep`]: old ones are deleted
 
+pub mod end;
 pub mod request;
 pub mod store;
 pub mod sweep;

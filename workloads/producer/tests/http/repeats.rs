@@ -15,8 +15,13 @@ use producer::{
 use serde_json::{Value, json};
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
+use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
 /// Requests by client and key, with their answers.
@@ -26,7 +31,11 @@ type Requests = HashMap<(String, String), (RepeatableRequest, Option<Kept>)>;
 #[derive(Default)]
 struct Memory {
     away: bool,
+    /// Attempts to note an end that fail, from now on.
+    lost: AtomicUsize,
     kept: Mutex<Requests>,
+    /// Told of each end that is noted.
+    ended: Notify,
 }
 
 impl Memory {
@@ -36,6 +45,18 @@ impl Memory {
             false => Ok(work(&mut self.kept.lock().unwrap())),
         };
         async move { outcome }.boxed()
+    }
+}
+
+impl Memory {
+    fn end(&self, work: impl FnOnce(&mut Requests)) -> BoxFuture<'_, Result<(), Away>> {
+        let less = |lost: usize| lost.checked_sub(1);
+        if self.lost.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            return async { Err(Away("test".to_owned())) }.boxed();
+        }
+        let outcome = self.with(work);
+        self.ended.notify_one();
+        outcome
     }
 }
 
@@ -56,13 +77,13 @@ impl Answers for Memory {
     }
 
     fn keep(&self, request: RepeatableRequest, _: Uuid, answer: Kept) -> BoxFuture<'_, Result<(), Away>> {
-        self.with(|kept| {
+        self.end(|kept| {
             kept.insert((request.client.clone(), request.key.clone()), (request, Some(answer)));
         })
     }
 
     fn release(&self, request: RepeatableRequest, _: Uuid) -> BoxFuture<'_, Result<(), Away>> {
-        self.with(|kept| {
+        self.end(|kept| {
             kept.remove(&(request.client, request.key));
         })
     }
@@ -141,6 +162,30 @@ async fn an_answer_with_a_retry_in_it_and_a_refusal_are_not_kept() {
         );
         assert!(memory.kept.lock().unwrap().is_empty());
     }
+}
+
+#[actix_web::test]
+async fn an_end_that_is_noted_late_is_noted_all_the_same() {
+    let memory = Arc::new(Memory::default());
+    let ended = || timeout(Duration::from_secs(20), memory.ended.notified());
+    let mut api = Api::new();
+    api.answers = Some(memory.clone());
+    memory.lost.store(2, Ordering::SeqCst);
+    let first = api.call(called("a", &[sms("1")])).await;
+    assert_eq!((first.status, first.replayed), (StatusCode::OK, false));
+    ended().await.unwrap();
+    let again = api.call(called("a", &[sms("1")])).await;
+    assert_eq!((again.replayed, again.body), (true, first.body));
+    assert_eq!(api.messages().len(), 1, "written once");
+
+    // As an upload that is refused, and sent again under its key when it is smaller.
+    let mut full = Api::over([Err(WriteError::TooLarge)]);
+    full.answers = Some(memory.clone());
+    memory.lost.store(2, Ordering::SeqCst);
+    let refused = full.call(called("b", &[sms("1"), sms("2")])).await;
+    assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+    ended().await.unwrap();
+    assert_eq!(api.call(called("b", &[sms("1")])).await.status, StatusCode::OK);
 }
 
 #[actix_web::test]
