@@ -315,6 +315,7 @@ impl Stage {
         let receipt = self.receipt(&token).await;
         self.accounts.nothing_is_noted_yet(&self.bases[0], &key, &receipt).await;
         self.accounts.what_is_noted_is_told(&self.bases, &key, &receipt).await;
+        self.accounts.a_message_is_found_among_many().await;
     }
 
     /// Of a new upload.

@@ -1,5 +1,7 @@
 //! What producers tell of what consumers have noted in the sync database. The notes are the test's own.
 
+mod among_many;
+
 use consumer::config::PostgresConfig;
 use consumer::sink::postgres::schema;
 use contract::Receipt;

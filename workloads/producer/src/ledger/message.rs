@@ -2,7 +2,7 @@
 
 use super::Reading;
 use contract::Source;
-use sqlx::{AssertSqlSafe, PgConnection, Row as _, postgres::PgRow};
+use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _, postgres::PgRow};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -22,6 +22,21 @@ const READERS: &str = "\
             AND tallies.topic_id = ledger.topic_id AND tallies.partition = ledger.partition \
             AND tallies.group_id = ledger.group_id) AS expired \
     FROM ledger WHERE cluster_id = $1 AND topic_id = $2 AND partition = $3";
+
+/// For the transaction in which [`rows`] are read: without statistics of the index, which there are none of at first,
+/// PostgreSQL expects nothing of it and reads the whole table.
+pub const BY_INDEX: &str = "SET LOCAL enable_seqscan = off";
+
+/// The rows of one message of `source`, by its topic's id, partition and offset, so many at most. Partition and offset
+/// are named twice: once as the consumers' index has them.
+pub fn rows(source: Source) -> String {
+    // A source's name is that of its table.
+    let table = source.name();
+    format!(
+        "SELECT index, tenant FROM {table} WHERE topic_id = $1 AND partition = $2 AND \"offset\" = $3 \
+         AND ((partition::bigint << 48) | \"offset\") = (($2::bigint << 48) | $3) ORDER BY index LIMIT $4"
+    )
+}
 
 const LETTERS: &str = "\
     SELECT index, class, error FROM dead_letters \
@@ -105,13 +120,8 @@ impl Reading<Trace> for Place {
             .try_map(reader)
             .fetch_all(&mut *connection)
             .await?;
-        // A source's name is that of its table.
-        let rows = format!(
-            "SELECT index, tenant FROM {} WHERE topic_id = $1 AND partition = $2 AND \"offset\" = $3 \
-             ORDER BY index LIMIT $4",
-            self.source.name()
-        );
-        let rows = sqlx::query(AssertSqlSafe(rows))
+        connection.execute(BY_INDEX).await?;
+        let rows = sqlx::query(AssertSqlSafe(rows(self.source)))
             .bind(topic)
             .bind(self.partition)
             .bind(self.offset)
