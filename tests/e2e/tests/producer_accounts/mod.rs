@@ -200,8 +200,9 @@ impl Accounts {
 
     async fn note_ledger(&self, receipt: &Receipt, topic_id: Uuid, next: i64, age: &str) {
         sqlx::query(
-            "INSERT INTO ledger (cluster_id, topic_id, topic, partition, group_id, next_offset, mongodb, updated_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, true, now() - $7::interval)",
+            "INSERT INTO ledger (cluster_id, topic_id, topic, partition, group_id, next_offset, mongodb_since, \
+                updated_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, 0, now() - $7::interval)",
         )
         .bind(&receipt.cluster)
         .bind(topic_id)

@@ -13,8 +13,9 @@ const MOST: i64 = 10_000;
 const TOPIC: &str = "\
     SELECT topic_id FROM ledger WHERE cluster_id = $1 AND topic = $2 ORDER BY updated_at DESC, topic_id DESC LIMIT 1";
 
+/// Consumers of an older release may not have made `mongodb_since` yet.
 const READERS: &str = "\
-    SELECT first_offset, next_offset, mongodb, \
+    SELECT first_offset, next_offset, (to_jsonb(ledger) ->> 'mongodb_since')::bigint AS mongodb_since, \
         (SELECT coalesce(sum(messages), 0)::bigint FROM tallies WHERE tallies.cluster_id = ledger.cluster_id \
             AND tallies.topic_id = ledger.topic_id AND tallies.partition = ledger.partition \
             AND tallies.group_id = ledger.group_id) AS messages, \
@@ -75,8 +76,8 @@ pub struct Reader {
     pub first: i64,
     /// Offset that it reads next.
     pub next: i64,
-    /// Whether what it stores is in MongoDB, too.
-    pub mongodb: bool,
+    /// Offset from which on what it stores is in MongoDB, too; nothing where it is not.
+    pub mongodb_since: Option<i64>,
     /// Messages of the partition that it has read.
     pub messages: i64,
     /// Messages of the partition that Kafka had deleted before it came to them.
@@ -145,7 +146,7 @@ fn reader(row: PgRow) -> Result<Reader, sqlx::Error> {
     Ok(Reader {
         first: row.try_get("first_offset")?,
         next: row.try_get("next_offset")?,
-        mongodb: row.try_get("mongodb")?,
+        mongodb_since: row.try_get("mongodb_since")?,
         messages: row.try_get("messages")?,
         expired: row.try_get("expired")?,
     })

@@ -1,7 +1,7 @@
 //! From what a message has left to what is said about it. Pure.
 
 use super::answer::{DeadLetter, Others, Records, State};
-use crate::ledger::message::{Letter, Trace};
+use crate::ledger::message::{Letter, Reader, Trace};
 use contract::Source;
 use std::collections::BTreeSet;
 
@@ -69,10 +69,7 @@ pub fn records(source: Source, trace: &Trace, offset: i64, asker: Asker) -> Reco
     let found: BTreeSet<Option<i32>> = found.chain(letters.iter().map(|letter| letter.index)).collect();
     Records {
         postgresql,
-        mongodb: trace
-            .readers
-            .iter()
-            .any(|reader| reader.mongodb && (reader.first..reader.next).contains(&offset)),
+        mongodb: trace.readers.iter().any(|reader| is_in_mongodb(reader, offset)),
         dead_letters: letters
             .iter()
             .map(|letter| DeadLetter {
@@ -90,6 +87,12 @@ pub fn records(source: Source, trace: &Trace, offset: i64, asker: Asker) -> Reco
         },
         withheld,
     }
+}
+
+/// Whether what is stored of the message at `offset` is in MongoDB by this reader.
+fn is_in_mongodb(reader: &Reader, offset: i64) -> bool {
+    let read = (reader.first..reader.next).contains(&offset);
+    read && reader.mongodb_since.is_some_and(|since| offset >= since)
 }
 
 /// `found` has the indexes with a row or a dead letter, and nothing for a dead letter of the whole message.
@@ -111,13 +114,13 @@ fn others(source: Source, found: &BTreeSet<Option<i32>>) -> Others {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ledger::message::{Reader, Stored};
+    use crate::ledger::message::Stored;
 
     fn reader(first: i64, next: i64) -> Reader {
         Reader {
             first,
             next,
-            mongodb: true,
+            mongodb_since: Some(first),
             messages: next - first,
             expired: 0,
         }
@@ -234,14 +237,17 @@ mod tests {
 
     #[test]
     fn mongodb_has_what_a_reader_with_it_is_past() {
-        let without = Reader {
-            mongodb: false,
+        let since = |mongodb_since| Reader {
+            mongodb_since,
             ..reader(0, 8)
         };
+        let without = since(None);
         let told = |readers: &[Reader]| records(Source::Sms, &read_by(readers), 7, Asker::Anybody).mongodb;
         assert!(!told(&[without]));
         assert!(!told(&[without, reader(0, 7)]), "which has not come to it");
         assert!(told(&[without, reader(0, 8)]));
+        assert!(!told(&[since(Some(8))]), "it was read before there was a MongoDB");
+        assert!(told(&[since(Some(7))]));
     }
 
     #[test]

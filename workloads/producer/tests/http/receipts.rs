@@ -58,7 +58,7 @@ fn read(next: i64) -> Trace {
         readers: vec![Reader {
             first: 0,
             next,
-            mongodb: true,
+            mongodb_since: Some(0),
             messages: next,
             expired: 0,
         }],

@@ -137,6 +137,7 @@ pub(super) async fn advance(
         .collect();
     let moved: Vec<(bool,)> = sqlx::query_as(
         "UPDATE ledger SET next_offset = moved.next, moved_back = moved_back + moved.back, mongodb = moved.mongodb, \
+                mongodb_since = CASE WHEN moved.mongodb THEN least(mongodb_since, moved.expected) END, \
                 updated_at = now() \
          FROM unnest($3::uuid[], $4::integer[], $5::bigint[], $6::bigint[], $7::bigint[], $8::boolean[]) \
               AS moved (topic_id, partition, expected, next, back, mongodb) \
