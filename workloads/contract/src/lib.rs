@@ -7,7 +7,8 @@
 //! - [`message`]: the envelope on the topics, and the HTTP request and answer in front of them
 //! - [`sender`]: what an envelope says beside its records; [`raw_envelope`]: an envelope with its records as text
 //! - [`record`]: what a record of each source must look like; [`reading`]: records as text, checked without a copy;
-//!   [`scanned`] and [`scanned_upload`]: envelopes and uploads of such records, in one pass
+//!   [`scanned`] and [`scanned_upload`]: envelopes and uploads of such records, in one pass; [`values`]: how many values
+//!   one may hold
 //! - [`identity`]: record ids, delivery ids and receipts
 //! - [`header`]: Kafka headers of dead letters
 //! - [`http`]: HTTP headers and the form of API keys
@@ -31,6 +32,7 @@ pub mod scanned;
 pub mod scanned_upload;
 pub mod sender;
 pub mod source;
+pub mod values;
 
 pub use identity::{DeliveryId, Receipt, RecordId};
 pub use message::{Envelope, RecordResult, SyncRequest, SyncResponse};

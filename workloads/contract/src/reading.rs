@@ -1,10 +1,10 @@
 //! Records read where they lie: checked in the text of an upload or a message, and passed on as that text, with no tree
 //! of values in between.
 //!
-//! What one pass over the text cannot vouch for is read again as a [`Value`]. Its outcome counts then, so that a record
-//! is judged by [`Record::parse`] and by nothing else.
+//! What one pass over the text cannot vouch for is read again as a [`Value`], unless it holds too many of them. Its
+//! outcome counts then, so that a record is judged by [`Record::parse`] and by nothing else.
 
-use crate::{FieldError, Record, Source, identity::ClientId, scan::Scan};
+use crate::{FieldError, Record, Source, identity::ClientId, scan::Scan, values};
 use serde_json::{Value, value::RawValue};
 use std::borrow::Cow;
 
@@ -37,6 +37,7 @@ impl<'a> Reading<'a> {
             let text = Cow::Borrowed(text);
             return Ok(Reading { record, id, text });
         }
+        values::check(text.get())?;
         let value: Value = serde_json::from_str(text.get())?;
         let record = Record::parse(source, &value)?;
         Ok(Reading {
@@ -63,6 +64,7 @@ fn in_one_pass(source: Source, text: &str) -> Option<(Record<'_>, ClientId<'_>)>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::values::MAX_VALUES;
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -100,7 +102,7 @@ mod tests {
             let reading = Reading::of(Source::Events, &raw).unwrap();
             assert_eq!(reading.text.get(), record_sorted(kept));
         }
-        let long = record(&format!("[1.5,{}]", vec!["1"; 10_000].join(",")));
+        let long = record(&format!("[1.5,{}]", vec!["1"; 9_000].join(",")));
         assert!(!is_taken(Source::Events, &long), "a long text with fractions");
         let repeated = raw(r#"{"id":"1","name":"\u0000","timestamp":0,"name":"open"}"#);
         let reading = Reading::of(Source::Events, &repeated).unwrap();
@@ -139,6 +141,21 @@ mod tests {
             let error = Reading::of(Source::Events, &raw).unwrap_err();
             assert_eq!(error.to_string(), problem);
         }
+    }
+
+    #[test]
+    fn too_many_values_are_refused_whatever_else_is_usual() {
+        let record = |id: &str, values: usize| {
+            let values = vec!["{\"\":0}"; values / 2].join(",");
+            raw(&format!(
+                r#"{{{id}"timestamp":0,"sender":"B","body":"b","x":[{values}]}}"#
+            ))
+        };
+        for id in ["\"id\":\"1\",", "", "\"id\":-0,"] {
+            let error = Reading::of(Source::Sms, &record(id, MAX_VALUES)).unwrap_err();
+            assert_eq!(error.to_string(), ": has more than 10000 values, nested ones included");
+        }
+        assert!(is_taken(Source::Sms, record("\"id\":\"1\",", MAX_VALUES - 10).get()));
     }
 
     /// Any JSON, with the names and the forms that rules ask for among others.

@@ -6,6 +6,7 @@ use crate::{
     identity::ClientId,
     message::IDENTIFIER,
     record::{Field, Fields, MAX_TEXT},
+    values,
 };
 use serde_json::Value;
 use std::borrow::Cow;
@@ -66,6 +67,7 @@ impl<'a> Scan<'a> {
         if self.has_fractions && text.len() > SAFE_LENGTH {
             return None;
         }
+        values::check(text).ok()?;
         let id = match fields.get("id") {
             None => ClientId::Content(serde_json::from_str::<Value>(text).ok()?.to_string()),
             Some(Field::Text(id)) => ClientId::Given(id.clone()),

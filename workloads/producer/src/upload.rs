@@ -397,6 +397,36 @@ mod tests {
         assert_eq!(parse(Source::Sms, &body).unwrap().records.len(), MAX_RECORDS);
     }
 
+    proptest! {
+        /// What is said about a body that cannot be read is what a reader of all of it finds.
+        #[test]
+        fn the_place_of_what_is_no_json_is_that_in_the_body(body in "[\\[\\]{}\":,0-9eE+.a\\\\u -]{0,24}") {
+            use serde::de::Error;
+            let told = malformed(body.as_bytes(), serde_json::Error::custom("of a part"));
+            let wanted = match serde_json::from_str::<Value>(&body) {
+                Err(error) => Refusal::MalformedJson(error.to_string()),
+                Ok(Value::Object(_)) => Refusal::MalformedJson("of a part".to_owned()),
+                Ok(_) => wrong("", "the body must be a JSON object").into(),
+            };
+            prop_assert_eq!(told, wanted);
+        }
+    }
+
+    #[test]
+    fn a_record_of_too_many_values_is_invalid_in_both_ways_of_reading() {
+        let many = vec![json!({"": 0}); contract::values::MAX_VALUES / 2];
+        for id in [json!("1"), json!(1.5)] {
+            let mut record = sms("1");
+            record["id"] = id;
+            record["x"] = json!(many);
+            let body = json!({"user": "u", "device": "d", "records": [sms("2"), record]});
+            let upload = parse(Source::Sms, &body).unwrap();
+            let problem = "has more than 10000 values, nested ones included";
+            assert_eq!(upload.records[1], Err(wrong("records[1]", problem)));
+            assert_eq!(upload.good(), 1);
+        }
+    }
+
     #[test]
     fn what_is_no_json_says_where() {
         let refusal = Upload::parse(Source::Sms, "default", b"{\"user\": ", DateTime::UNIX_EPOCH).unwrap_err();

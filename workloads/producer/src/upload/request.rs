@@ -7,7 +7,7 @@ use contract::{
     message::{MAX_IDENTIFIER, MAX_RECORDS},
 };
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 use std::{borrow::Cow, fmt};
 use uuid::Uuid;
 
@@ -52,10 +52,10 @@ impl<'a> Request<'a> {
 
 /// Why a body cannot be read, by its place in the body: the reader that tells may have looked at a part of it only.
 pub(super) fn malformed(body: &[u8], error: serde_json::Error) -> Refusal {
-    match serde_json::from_slice::<Value>(body) {
+    match serde_json::from_slice::<Passed>(body) {
         Err(error) => Refusal::MalformedJson(error.to_string()),
-        Ok(Value::Object(_)) => Refusal::MalformedJson(error.to_string()),
-        Ok(_) => wrong("", "the body must be a JSON object").into(),
+        Ok(Passed { is_object: true }) => Refusal::MalformedJson(error.to_string()),
+        Ok(Passed { is_object: false }) => wrong("", "the body must be a JSON object").into(),
     }
 }
 
@@ -206,5 +206,65 @@ impl<'de> Visitor<'de> for OfPart {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Part<'de>, A::Error> {
         while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
         Ok(Part::Other)
+    }
+}
+
+/// JSON that was read to its end with nothing left of it: a tree of its values may be a hundred times as large.
+struct Passed {
+    is_object: bool,
+}
+
+impl Passed {
+    const OBJECT: Passed = Passed { is_object: true };
+    const OTHER: Passed = Passed { is_object: false };
+}
+
+impl<'de> Deserialize<'de> for Passed {
+    fn deserialize<D: Deserializer<'de>>(reader: D) -> Result<Passed, D::Error> {
+        reader.deserialize_any(OfAnything)
+    }
+}
+
+struct OfAnything;
+
+impl<'de> Visitor<'de> for OfAnything {
+    type Value = Passed;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Passed, E> {
+        Ok(Passed::OTHER)
+    }
+
+    fn visit_unit<E>(self) -> Result<Passed, E> {
+        Ok(Passed::OTHER)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Passed, E> {
+        Ok(Passed::OTHER)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Passed, E> {
+        Ok(Passed::OTHER)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Passed, E> {
+        Ok(Passed::OTHER)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Passed, E> {
+        Ok(Passed::OTHER)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Passed, A::Error> {
+        while items.next_element::<Passed>()?.is_some() {}
+        Ok(Passed::OTHER)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Passed, A::Error> {
+        while map.next_entry::<Name<'de>, Passed>()?.is_some() {}
+        Ok(Passed::OBJECT)
     }
 }
