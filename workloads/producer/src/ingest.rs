@@ -21,7 +21,7 @@ pub struct Ingest {
     /// Kafka.
     pub log: Arc<dyn MessageLog>,
     /// What each key may still upload; no limits where there is none.
-    pub quotas: Option<Quotas>,
+    pub quotas: Option<Arc<Quotas>>,
     /// Answers kept for repeats; none are where there is nowhere to keep them.
     pub answers: Option<Arc<dyn Answers>>,
     /// Collectors.
@@ -153,9 +153,11 @@ impl Ingest {
             rooms,
             ..
         } = job;
-        if let (Some(quotas), Some(key)) = (&self.quotas, &key) {
-            quotas.take(key, upload.good()).await?;
-        }
+        let good = upload.good();
+        let taken = match (&self.quotas, &key) {
+            (Some(quotas), Some(key)) => quotas.take(key, good).await?,
+            _ => None,
+        };
         let Upload {
             batch_id,
             user,
@@ -173,7 +175,12 @@ impl Ingest {
             tracing::debug!(topic, %error, "not acknowledged");
         }
         let duration = started.elapsed();
-        let answer = Answer::new(source, topic, batch_id, records, outcomes)?;
+        let answer = Answer::new(source, topic, batch_id, records, outcomes);
+        if let Some(taken) = taken {
+            let stored = answer.as_ref().map_or(0, Answer::stored);
+            taken.give_back(good - stored).await;
+        }
+        let answer = answer?;
         self.metrics.answered(source.name(), &answer, duration);
         Ok((answer, rooms.answer))
     }

@@ -136,7 +136,7 @@ pub async fn run(settings: Settings, stop: CancellationToken) -> Result<(), RunE
         keys,
         ingest: Arc::new(Ingest {
             log: kafka.clone(),
-            quotas: quotas.map(|database| Quotas::new(Arc::new(database))),
+            quotas: quotas.map(|database| Arc::new(Quotas::new(Arc::new(database)))),
             answers: kept.map(|kept| Arc::new(kept) as Arc<dyn Answers>),
             metrics: metrics.clone(),
             tasks: tasks.clone(),

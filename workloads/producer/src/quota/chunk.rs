@@ -69,6 +69,19 @@ impl Chunk {
         self.elsewhere = reserved.remaining;
     }
 
+    /// When the minute ends of which the last records were taken.
+    pub fn ends(&self) -> Option<Instant> {
+        self.ends
+    }
+
+    /// Takes back `records` of the minute that was to end at `ends`, unless it is over.
+    pub fn give_back(&mut self, records: u32, ends: Instant) {
+        let between = |own: Instant| own.max(ends) - own.min(ends);
+        if self.ends.is_some_and(|own| between(own) < SAME_MINUTE) {
+            self.left = self.left.saturating_add(records);
+        }
+    }
+
     /// Whether there is anything to remember at `now`.
     pub fn is_good_at(&self, now: Instant) -> bool {
         self.ends.is_some_and(|ends| now < ends)
@@ -123,6 +136,25 @@ mod tests {
             }
         );
         assert_eq!(chunk.take(2, late), Take::Taken);
+    }
+
+    #[test]
+    fn what_is_given_back_is_of_its_own_minute() {
+        let (mut chunk, now) = (Chunk::default(), Instant::now());
+        chunk.add(reserved(10, 0, 40), now);
+        let ends = chunk.ends().unwrap();
+        assert_eq!(chunk.take(10, now), Take::Taken);
+        chunk.give_back(6, ends);
+        assert_eq!(chunk.take(6, now), Take::Taken);
+        // In the next minute.
+        chunk.add(reserved(3, 0, 60), ends);
+        chunk.give_back(6, ends);
+        let wait = Duration::from_secs(60);
+        assert_eq!(chunk.take(4, ends), Take::Exhausted { wait });
+        // Nothing is known of any minute.
+        let mut chunk = Chunk::default();
+        chunk.give_back(6, ends);
+        assert_eq!(chunk.take(1, now), Take::Ask { needed: 1 });
     }
 
     proptest! {

@@ -30,6 +30,9 @@ const MOST: usize = 10_000;
 /// A minute may end between question and answer, once.
 const ATTEMPTS: usize = 3;
 
+/// Longest wait to give records back, which are lost to their minute otherwise: the client waits for its answer.
+const GIVE_BACK_WAIT: Duration = Duration::from_millis(100);
+
 /// Why an upload is not admitted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QuotaError {
@@ -57,6 +60,27 @@ pub struct Quotas {
     chunks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<Chunk>>>>,
 }
 
+/// Records that were taken of a key's minute.
+#[derive(Debug)]
+#[must_use = "what is not stored is given back"]
+pub struct Taken {
+    chunk: Arc<tokio::sync::Mutex<Chunk>>,
+    /// When the minute ends.
+    ends: Instant,
+}
+
+impl Taken {
+    /// Gives back those that were not used.
+    pub async fn give_back(self, records: usize) {
+        let Ok(records @ 1..) = u32::try_from(records) else {
+            return;
+        };
+        if let Ok(mut chunk) = timeout(GIVE_BACK_WAIT, self.chunk.lock()).await {
+            chunk.give_back(records, self.ends);
+        }
+    }
+}
+
 impl Quotas {
     /// With nothing in hand yet.
     pub fn new(store: Arc<dyn QuotaStore>) -> Quotas {
@@ -66,10 +90,11 @@ impl Quotas {
         }
     }
 
-    /// Takes `records` of what `key` may upload in this minute: all of them or none.
-    pub async fn take(&self, key: &Key, records: usize) -> Result<(), QuotaError> {
+    /// Takes `records` of what `key` may upload in this minute: all of them or none. Nothing is taken where there is no
+    /// quota or no record.
+    pub async fn take(&self, key: &Key, records: usize) -> Result<Option<Taken>, QuotaError> {
         let (Some(quota), true) = (key.quota, records > 0) else {
-            return Ok(());
+            return Ok(None);
         };
         let records = u32::try_from(records)
             .ok()
@@ -77,23 +102,25 @@ impl Quotas {
             .ok_or(QuotaError::TooSmall { quota })?;
         let chunk = self.chunk(&key.id);
         let late = |_| Away("no chunk of the quota in time".to_owned());
-        timeout(WAIT, self.take_of(&chunk, key, quota, records))
+        let ends = timeout(WAIT, self.take_of(&chunk, key, quota, records))
             .await
-            .map_err(late)?
+            .map_err(late)??;
+        Ok(Some(Taken { chunk, ends }))
     }
 
+    /// When the minute ends of which they are taken.
     async fn take_of(
         &self,
         chunk: &tokio::sync::Mutex<Chunk>,
         key: &Key,
         quota: NonZeroU32,
         records: u32,
-    ) -> Result<(), QuotaError> {
+    ) -> Result<Instant, QuotaError> {
         let mut chunk = chunk.lock().await;
         for _ in 0..ATTEMPTS {
             let asked = Instant::now();
             match chunk.take(records, asked) {
-                Take::Taken => return Ok(()),
+                Take::Taken => return Ok(chunk.ends().unwrap_or(asked)),
                 Take::Exhausted { wait } => return Err(QuotaError::Exhausted { seconds: seconds(wait) }),
                 Take::Ask { needed } => {
                     let wanted = Reservation {

@@ -22,7 +22,7 @@ use producer::{
     keys::Keys,
     ledger::Accounts,
     metrics::ProducerMetrics,
-    quota::{Quotas, store::QuotaStore},
+    quota::Quotas,
     reconciliation::Reconciler,
     topics::Topics,
 };
@@ -99,7 +99,7 @@ pub(crate) struct Api {
     pub(crate) log: Arc<Scripted>,
     pub(crate) intake: Intake,
     pub(crate) keys: Option<Arc<Keys>>,
-    pub(crate) counts: Option<Arc<dyn QuotaStore>>,
+    pub(crate) quotas: Option<Arc<Quotas>>,
     pub(crate) answers: Option<Arc<dyn Answers>>,
     pub(crate) accounts: Option<Arc<dyn Accounts>>,
     pub(crate) held: Arc<Held>,
@@ -120,7 +120,7 @@ impl Api {
             }),
             intake: Intake::default(),
             keys: None,
-            counts: None,
+            quotas: None,
             answers: None,
             accounts: None,
             held: Arc::new(Held {
@@ -144,7 +144,7 @@ impl Api {
             keys: self.keys.clone(),
             ingest: Arc::new(Ingest {
                 log: self.log.clone(),
-                quotas: self.counts.clone().map(Quotas::new),
+                quotas: self.quotas.clone(),
                 answers: self.answers.clone(),
                 metrics: ProducerMetrics::register().unwrap(),
                 tasks: TaskTracker::new(),

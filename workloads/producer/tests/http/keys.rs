@@ -9,9 +9,13 @@ use contract::Envelope;
 use futures::{FutureExt, future::BoxFuture};
 use producer::{
     database::Away,
+    kafka::WriteError,
     keys::{Key, Keys, store::KeyStore, token::Token},
     metrics::ProducerMetrics,
-    quota::store::{QuotaStore, Reservation, Reserved},
+    quota::{
+        Quotas,
+        store::{QuotaStore, Reservation, Reserved},
+    },
 };
 use serde_json::{Value, json};
 use std::{
@@ -137,7 +141,7 @@ async fn a_key_uploads_its_quota_and_no_more() {
     let store = Arc::new(OneKey(Mutex::new(Some(key))));
     api.keys = Some(Arc::new(Keys::new(store, ProducerMetrics::register().unwrap())));
     let counts = Arc::new(Count { used: Mutex::new(0) });
-    api.counts = Some(counts.clone());
+    api.quotas = Some(Arc::new(Quotas::new(counts.clone())));
     let records = |count: usize| {
         let records: Vec<Value> = (0..count).map(|id| sms(&id.to_string())).collect();
         with_key(&token.reveal()).set_payload(body(&records))
@@ -161,4 +165,33 @@ async fn a_key_uploads_its_quota_and_no_more() {
     );
     assert_eq!(*counts.used.lock().unwrap(), 3);
     assert_eq!(api.messages().len(), 2);
+}
+
+#[actix_web::test]
+async fn what_is_not_stored_costs_nothing_of_the_quota() {
+    let token = Token::random();
+    let mut key = key_of(&token);
+    key.quota = NonZeroU32::new(3);
+    let counts = Arc::new(Count { used: Mutex::new(0) });
+    let quotas = Arc::new(Quotas::new(counts.clone()));
+    let keys = Arc::new(Keys::new(
+        Arc::new(OneKey(Mutex::new(Some(key)))),
+        ProducerMetrics::register().unwrap(),
+    ));
+    let over = |outcomes: [Result<(), WriteError>; 1]| {
+        let mut api = Api::over(outcomes);
+        (api.keys, api.quotas) = (Some(keys.clone()), Some(quotas.clone()));
+        api
+    };
+    let upload = || with_key(&token.reveal()).set_payload(body(&[sms("1"), sms("2")]));
+    for (error, status) in [
+        (WriteError::QueueFull, StatusCode::SERVICE_UNAVAILABLE),
+        (WriteError::Unavailable("test".to_owned()), StatusCode::SERVICE_UNAVAILABLE),
+        (WriteError::TooLarge, StatusCode::PAYLOAD_TOO_LARGE),
+    ] {
+        assert_eq!(over([Err(error)]).call(upload()).await.status, status);
+    }
+    let api = over([Ok(())]);
+    assert_eq!(api.call(upload()).await.status, StatusCode::OK);
+    assert_eq!(api.call(upload()).await.status, StatusCode::TOO_MANY_REQUESTS);
 }
