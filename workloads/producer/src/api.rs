@@ -122,11 +122,13 @@ pub async fn sync(
         producer.metrics.refused(label, refusal.code(), 1);
     })?;
     let refused = |refusal: &Refusal| producer.metrics.refused(source.name(), refusal.code(), 1);
-    let key = producer.key(&request).await.inspect_err(refused)?;
+    let shown = producer.key(&request).await.inspect_err(refused)?;
     let called = producer.called(&request).inspect_err(refused)?;
+    let body = producer.intake.read(&request, payload).await.inspect_err(refused)?;
+    // A body takes its time, in which a key may be revoked.
+    let key = producer.still(shown).await.inspect_err(refused)?;
     let tenant = key.as_ref().and_then(|key| key.tenant.as_deref());
     let tenant = tenant.unwrap_or(&producer.tenant);
-    let body = producer.intake.read(&request, payload).await.inspect_err(refused)?;
     let (upload, rooms) = producer.upload(source, tenant, &body.bytes).inspect_err(refused)?;
     let repeatable = called.map(|called| RepeatableRequest {
         client: key.as_ref().map(|key| key.client.clone()).unwrap_or_default(),
@@ -177,6 +179,14 @@ impl Producer {
         match &self.keys {
             Some(keys) => Ok(Some(keys.of_request(request.headers()).await?)),
             None => Ok(None),
+        }
+    }
+
+    /// The key as it is now.
+    async fn still(&self, key: Option<Arc<Key>>) -> Result<Option<Arc<Key>>, Refusal> {
+        match (&self.keys, key) {
+            (Some(keys), Some(key)) => Ok(Some(keys.still(&key).await?)),
+            (_, key) => Ok(key),
         }
     }
 

@@ -67,8 +67,8 @@ pub enum Refusal {
     /// A field is wrong.
     #[error("{0}")]
     InvalidField(FieldError),
-    /// As many bodies are being read as fit into memory.
-    #[error("too many uploads at the same time; send this one again a little later")]
+    /// As many bodies are being read as fit into memory, or as many keys looked up as may be.
+    #[error("too many requests at the same time; send this one again a little later")]
     Busy,
     /// No API key, or none that is valid.
     #[error("a valid API key is needed, as `Authorization: Bearer spk_…`")]
@@ -283,6 +283,7 @@ impl From<KeyError> for Refusal {
         match error {
             KeyError::Refused => Refusal::Unauthorized,
             KeyError::Away(away) => away.into(),
+            KeyError::Busy => Refusal::Busy,
         }
     }
 }

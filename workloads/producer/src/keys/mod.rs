@@ -57,6 +57,9 @@ pub enum KeyError {
     /// The key cannot be checked at the moment.
     #[error(transparent)]
     Away(#[from] Away),
+    /// Too many keys are being looked up. PostgreSQL answers: nobody is taken by what was known once.
+    #[error("too many API keys are being looked up")]
+    Busy,
 }
 
 /// Tells whose request it is. Shared by all HTTP workers.
@@ -81,15 +84,21 @@ impl Keys {
     /// The key that the request's `Authorization` header shows.
     pub async fn of_request(&self, headers: &HeaderMap) -> Result<Arc<Key>, KeyError> {
         let token = bearer(headers).ok_or(KeyError::Refused)?;
-        let key = self.find(&token).await?;
+        let key = self.find(token.id()).await?;
         match key.filter(|key| token.matches(&key.hash)) {
             Some(key) => Ok(key),
             None => Err(KeyError::Refused),
         }
     }
 
-    async fn find(&self, token: &Token) -> Result<Option<Arc<Key>>, Away> {
-        let stale = match self.entries().look(token.id(), Instant::now()) {
+    /// The key as it is now, of a request that began with it and has taken its time since.
+    pub async fn still(&self, key: &Key) -> Result<Arc<Key>, KeyError> {
+        let found = self.find(&key.id).await?;
+        found.filter(|found| found.hash == key.hash).ok_or(KeyError::Refused)
+    }
+
+    async fn find(&self, id: &str) -> Result<Option<Arc<Key>>, KeyError> {
+        let stale = match self.entries().look(id, Instant::now()) {
             Look::Known(key) => {
                 self.metrics.key_lookup("cached");
                 return Ok(Some(key));
@@ -101,26 +110,28 @@ impl Keys {
             Look::Stale(key) => Some(key),
             Look::Missing => None,
         };
-        match self.look_up(token.id()).await {
+        match self.look_up(id).await {
             Ok(key) => {
                 self.metrics.key_lookup(if key.is_some() { "found" } else { "unknown" });
                 Ok(key)
             }
             // Known not long ago: better than to turn away every client while PostgreSQL restarts.
-            Err(away) => {
+            Err(error) => {
                 self.metrics.key_lookup("unavailable");
-                stale.map(Some).ok_or(away)
+                match (stale, error) {
+                    (Some(key), KeyError::Away(_)) => Ok(Some(key)),
+                    (_, error) => Err(error),
+                }
             }
         }
     }
 
-    async fn look_up(&self, id: &str) -> Result<Option<Arc<Key>>, Away> {
+    async fn look_up(&self, id: &str) -> Result<Option<Arc<Key>>, KeyError> {
         let asked = Instant::now();
-        let busy = || Away("too many API keys are being looked up".to_owned());
         let _permit = timeout(LOOKUP_WAIT, self.lookups.acquire())
             .await
-            .map_err(|_| busy())?
-            .map_err(|_| busy())?;
+            .map_err(|_| KeyError::Busy)?
+            .map_err(|_| KeyError::Busy)?;
         let found = self.store.find(vec![id.to_owned()]).await?;
         let mut entries = self.entries();
         entries.learn(&[id.to_owned()], found, asked);
@@ -167,4 +178,38 @@ fn bearer(headers: &HeaderMap) -> Option<Token> {
         return None;
     }
     token.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::{FutureExt, future::BoxFuture};
+
+    /// Never answers.
+    struct Hanging;
+
+    impl KeyStore for Hanging {
+        fn find(&self, _: Vec<String>) -> BoxFuture<'_, Result<Vec<Key>, Away>> {
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stale_key_is_not_taken_because_others_are_looked_up() {
+        let token = Token::random();
+        let key = Key {
+            id: token.id().to_owned(),
+            hash: token.hash(),
+            client: "phones".to_owned(),
+            tenant: None,
+            quota: None,
+        };
+        let metrics = ProducerMetrics::register().unwrap();
+        let keys = Keys::new(Arc::new(Hanging), metrics);
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+        keys.entries()
+            .learn(std::slice::from_ref(&key.id), vec![key.clone()], long_ago);
+        let _all = keys.lookups.acquire_many(LOOKUPS as u32).await.unwrap();
+        assert_eq!(keys.still(&key).await, Err(KeyError::Busy));
+    }
 }

@@ -2,13 +2,16 @@
 
 use crate::api::{Api, body, sms, upload};
 use actix_web::{
+    FromRequest,
     http::{StatusCode, header},
     test,
+    web::Payload,
 };
 use contract::Envelope;
-use futures::{FutureExt, future::BoxFuture};
+use futures::{FutureExt, future::BoxFuture, poll};
 use producer::{
     database::Away,
+    intake::Intake,
     kafka::WriteError,
     keys::{Key, Keys, store::KeyStore, token::Token},
     metrics::ProducerMetrics,
@@ -20,6 +23,7 @@ use producer::{
 use serde_json::{Value, json};
 use std::{
     num::NonZeroU32,
+    pin::pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -186,7 +190,10 @@ async fn what_is_not_stored_costs_nothing_of_the_quota() {
     let upload = || with_key(&token.reveal()).set_payload(body(&[sms("1"), sms("2")]));
     for (error, status) in [
         (WriteError::QueueFull, StatusCode::SERVICE_UNAVAILABLE),
-        (WriteError::Unavailable("test".to_owned()), StatusCode::SERVICE_UNAVAILABLE),
+        (
+            WriteError::Unavailable("test".to_owned()),
+            StatusCode::SERVICE_UNAVAILABLE,
+        ),
         (WriteError::TooLarge, StatusCode::PAYLOAD_TOO_LARGE),
     ] {
         assert_eq!(over([Err(error)]).call(upload()).await.status, status);
@@ -194,4 +201,32 @@ async fn what_is_not_stored_costs_nothing_of_the_quota() {
     let api = over([Ok(())]);
     assert_eq!(api.call(upload()).await.status, StatusCode::OK);
     assert_eq!(api.call(upload()).await.status, StatusCode::TOO_MANY_REQUESTS);
+}
+
+#[actix_web::test]
+async fn a_key_that_is_revoked_while_the_body_arrives_is_refused() {
+    let token = Token::random();
+    let store = Arc::new(OneKey(Mutex::new(Some(key_of(&token)))));
+    let keys = Arc::new(Keys::new(store.clone(), ProducerMetrics::register().unwrap()));
+    let mut api = Api::new();
+    api.keys = Some(keys.clone());
+    let soon = Duration::from_secs(20);
+    api.intake = Intake::new(4, soon, soon);
+    assert_eq!(api.call(with_key(&token.reveal())).await.status, StatusCode::OK);
+
+    // Somebody else's body, which takes up all the room.
+    let (other, mut payload) = upload("sms").set_payload(vec![b' '; 4096]).to_http_parts();
+    let payload = Payload::from_request(&other, &mut payload).await.unwrap();
+    let room = api.intake.read(&other, payload).await.unwrap();
+    let mut upload = pin!(api.call(with_key(&token.reveal())));
+    assert!(poll!(upload.as_mut()).is_pending());
+    *store.0.lock().unwrap() = Some(key_of(&Token::random()));
+    keys.refresh().await;
+    drop(room);
+    let answer = upload.await;
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::UNAUTHORIZED, "unauthorized")
+    );
+    assert_eq!(api.messages().len(), 1);
 }
