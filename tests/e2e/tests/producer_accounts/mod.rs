@@ -66,6 +66,11 @@ impl Accounts {
 
         self.tables.execute(sqlx::raw_sql(OLDER_TABLES)).await.unwrap();
         for path in [path_of(receipt.offset), "/v1/reconciliation".to_owned()] {
+            // What was read a moment ago is told for a few seconds.
+            super::eventually("noticed", || async {
+                self.ask(base, &path, key).await.status() != StatusCode::OK
+            })
+            .await;
             let answer = self.ask(base, &path, key).await;
             assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
             let body: Value = answer.json().await.unwrap();
@@ -122,7 +127,12 @@ impl Accounts {
     }
 
     async fn the_account_balances(&self, bases: &[String], key: &str, read: i64) {
-        let told = self.told(&bases[0], "/v1/reconciliation?hours=24", key).await;
+        let path = "/v1/reconciliation?hours=24";
+        super::eventually("read once more", || async {
+            self.told(&bases[0], path, key).await["sources"][0]["group"] == GROUP
+        })
+        .await;
+        let told = self.told(&bases[0], path, key).await;
         assert_eq!(
             (&told["balanced"], &told["complete"]),
             (&json!(true), &json!(true)),
@@ -171,6 +181,10 @@ impl Accounts {
         super::eventually("exported", || async {
             let metrics = self.client.get(format!("{}/metrics", bases[0])).send().await.unwrap();
             metrics.text().await.unwrap().lines().any(|line| line == missing)
+        })
+        .await;
+        super::eventually("told", || async {
+            self.told(&bases[1], "/v1/reconciliation", key).await["balanced"] == false
         })
         .await;
         let told = self.told(&bases[1], "/v1/reconciliation", key).await;

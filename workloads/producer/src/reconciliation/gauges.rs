@@ -64,7 +64,7 @@ impl Gauges {
         let mut failed = 0;
         loop {
             ticks.tick().await;
-            match reconciler.report(0).await {
+            match reconciler.totals().await {
                 Ok(report) => {
                     failed = 0;
                     self.show(&report);

@@ -27,6 +27,8 @@ use std::{
 };
 use tokio::{sync::Mutex, time::timeout};
 
+/// Hours that may be shown one by one: a week. As many are read, whoever asks.
+pub const MOST_HOURS: u32 = 168;
 /// How long an answer is given again.
 const FRESH: Duration = Duration::from_secs(5);
 /// Longest wait for an answer, one that somebody else waits for included.
@@ -63,23 +65,26 @@ impl Reconciler {
         }
     }
 
-    /// What has become of everything, at most a few seconds ago, and of the last `hours` one by one.
-    pub async fn report(&self, hours: u32) -> Result<Arc<Reconciliation>, ReconcileError> {
-        match timeout(TIMEOUT, self.report_of(hours)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(LedgerError::Away(Away(format!("no account within {} s", TIMEOUT.as_secs()))).into()),
-        }
+    /// What has become of everything, at most a few seconds ago, and of the last `hours` one by one, [`MOST_HOURS`] at
+    /// most. However many ask for however many hours, it is read once.
+    pub async fn report(&self, hours: u32) -> Result<Reconciliation, ReconcileError> {
+        let report = within_bound(self.last_or_new()).await?;
+        Ok(report.of_last(hours))
     }
 
-    async fn report_of(&self, hours: u32) -> Result<Arc<Reconciliation>, ReconcileError> {
+    /// The same without hours, and without waiting for others who ask.
+    pub async fn totals(&self) -> Result<Reconciliation, ReconcileError> {
+        within_bound(self.read(0)).await
+    }
+
+    async fn last_or_new(&self) -> Result<Arc<Reconciliation>, ReconcileError> {
         let mut last = self.last.lock().await;
         if let Some((read, report)) = &*last
             && read.elapsed() < FRESH
-            && report.hours == hours
         {
             return Ok(report.clone());
         }
-        let report = Arc::new(self.read(hours).await?);
+        let report = Arc::new(self.read(MOST_HOURS).await?);
         *last = Some((Instant::now(), report.clone()));
         Ok(report)
     }
@@ -101,5 +106,12 @@ impl Reconciler {
         // Afterwards: what is read meanwhile was written before.
         findings.extents = self.extents.extents(findings.wanted(&self.topics)).await;
         Ok(findings.report(&self.topics, hours, at))
+    }
+}
+
+async fn within_bound<T>(reading: impl Future<Output = Result<T, ReconcileError>>) -> Result<T, ReconcileError> {
+    match timeout(TIMEOUT, reading).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(LedgerError::Away(Away(format!("no account within {} s", TIMEOUT.as_secs()))).into()),
     }
 }

@@ -20,6 +20,9 @@ use std::{
 };
 use utoipa::ToSchema;
 
+/// Seconds.
+const HOUR: i64 = 3_600;
+
 /// What has become of everything that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -140,6 +143,23 @@ pub struct Findings {
     pub partitions: HashMap<String, i32>,
     /// What Kafka holds.
     pub extents: HashMap<TopicPartition, Extent>,
+}
+
+impl Reconciliation {
+    /// The same with the last `hours` only.
+    pub fn of_last(&self, hours: u32) -> Reconciliation {
+        let present = self.at.timestamp().div_euclid(HOUR);
+        let is_shown = |hour: &Hour| hour.hour.timestamp().div_euclid(HOUR) > present - i64::from(hours);
+        let mut report = self.clone();
+        report.hours = hours;
+        for source in &mut report.sources {
+            source.by_hour.retain(is_shown);
+            for partition in &mut source.partitions {
+                partition.by_hour.retain(is_shown);
+            }
+        }
+        report
+    }
 }
 
 impl Findings {

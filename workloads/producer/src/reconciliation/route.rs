@@ -1,6 +1,6 @@
 //! `GET /v1/reconciliation`.
 
-use super::{ReconcileError, page, report::Reconciliation};
+use super::{MOST_HOURS, ReconcileError, page, report::Reconciliation};
 use crate::{api::Producer, openapi, refusal::Refusal};
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -12,8 +12,8 @@ use std::{collections::HashMap, ops::RangeInclusive};
 
 /// Hours that are shown where none are asked for.
 const HOURS: u32 = 24;
-/// Hours that may be asked for: a week at most.
-const ALLOWED: RangeInclusive<u32> = 1..=168;
+/// Hours that may be asked for.
+const ALLOWED: RangeInclusive<u32> = 1..=MOST_HOURS;
 /// The page needs nothing but its own style.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
@@ -61,7 +61,7 @@ pub async fn reconciliation(request: HttpRequest, producer: Data<Producer>) -> R
             .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
             .content_type(ContentType::html())
             .body(page::render(&report)),
-        false => answer.json(&*report),
+        false => answer.json(&report),
     })
 }
 

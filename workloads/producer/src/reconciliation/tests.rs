@@ -1,5 +1,5 @@
 use super::{
-    Reconciler,
+    MOST_HOURS, Reconciler,
     gauges::Gauges,
     page,
     report::{Findings, Messages, Reconciliation},
@@ -227,8 +227,34 @@ async fn many_who_ask_at_once_are_told_the_same() {
     let asked = futures::future::join_all((0..50).map(|_| reconciler.report(24))).await;
     assert!(asked.into_iter().all(|report| report.unwrap().balanced));
     assert_eq!(counted.0.load(Ordering::Acquire), 1);
-    reconciler.report(3).await.unwrap();
-    assert_eq!(counted.0.load(Ordering::Acquire), 2, "other hours are read anew");
+    for hours in 1..=MOST_HOURS {
+        assert_eq!(reconciler.report(hours).await.unwrap().hours, hours);
+    }
+    assert_eq!(counted.0.load(Ordering::Acquire), 1, "whatever hours are asked for");
+}
+
+#[tokio::test]
+async fn the_totals_do_not_wait_for_those_who_ask_for_hours() {
+    let counted = Arc::new(Counted::default());
+    let reconciler = Reconciler::new(counted.clone(), counted.clone(), topics());
+    let _asking = reconciler.last.lock().await;
+    let totals = tokio::time::timeout(super::TIMEOUT / 2, reconciler.totals()).await;
+    assert!(totals.unwrap().unwrap().balanced);
+}
+
+#[test]
+fn only_the_hours_that_are_asked_for_are_shown() {
+    let at = |hour: i64| DateTime::from_timestamp(3_600 * hour, 0).unwrap();
+    let mut read = account(0, 0, 10);
+    read.hours = (1..=9).map(|hour| (at(hour), Tally::default())).collect();
+    let mut found = report(vec![read], &[(0, 0, 10)]);
+    found.at = DateTime::from_timestamp(3_600 * 9 + 1_800, 0).unwrap();
+    let shown = found.of_last(3);
+    assert_eq!(shown.hours, 3);
+    for hours in [&shown.sources[0].by_hour, &shown.sources[0].partitions[0].by_hour] {
+        let hours: Vec<_> = hours.iter().map(|hour| hour.hour).collect();
+        assert_eq!(hours, [at(7), at(8), at(9)]);
+    }
 }
 
 proptest! {
