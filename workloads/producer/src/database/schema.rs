@@ -4,8 +4,12 @@
 use super::{Away, DatabaseSettings};
 use runtime::postgres::quoted;
 use sha2::{Digest, Sha256};
-use sqlx::{Executor, PgConnection, migrate::MigrateError, postgres::PgPoolOptions};
-use std::time::Duration;
+use sqlx::{
+    Executor, PgConnection,
+    migrate::{MigrateError, Migrator},
+    postgres::PgPoolOptions,
+};
+use std::{sync::LazyLock, time::Duration};
 use tokio::time::timeout;
 
 /// Longest wait for all migrations, including those of a replica that was first.
@@ -13,7 +17,12 @@ const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
 /// PostgreSQL keeps so many bytes of a name and cuts off the rest in silence.
 const LONGEST_NAME: usize = 63;
 
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// Only ever adds to what is there: after a newer release has made its tables, pods of this one go on with theirs.
+static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let mut migrations = sqlx::migrate!("./migrations");
+    migrations.set_ignore_missing(true);
+    migrations
+});
 
 /// The schema of the producers of the pipeline whose records are in schema `records` of the sync database.
 pub fn name(records: &str) -> String {
