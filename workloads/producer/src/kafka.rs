@@ -2,10 +2,13 @@
 //! that nobody knows.
 //!
 //! - [`ends`]: where partitions begin and end
+//! - [`acknowledged`]: which offsets are acknowledged, and cannot be so again
 
+mod acknowledged;
 pub mod ends;
 
 use crate::{settings::Settings, topics::Topics};
+use acknowledged::{Acknowledged, Before};
 use futures::{FutureExt, future::BoxFuture};
 use rdkafka::{
     error::{KafkaError, KafkaResult, RDKafkaErrorCode},
@@ -111,6 +114,7 @@ pub struct Kafka {
     cluster: RwLock<Option<Arc<str>>>,
     /// Of each enabled topic, as of the last check in which it answered.
     partitions: RwLock<HashMap<String, i32>>,
+    acknowledged: Acknowledged,
     delivery_timeout: Duration,
 }
 
@@ -144,6 +148,7 @@ impl Kafka {
             diagnosis,
             cluster: RwLock::new(None),
             partitions: RwLock::default(),
+            acknowledged: Acknowledged::default(),
             delivery_timeout: settings.delivery_timeout,
         })
     }
@@ -160,8 +165,33 @@ impl Kafka {
             Some(id) => *self.cluster.write().unwrap_or_else(PoisonError::into_inner) = Some(id.into()),
             None => return Err(CheckError::NotReady("Kafka does not tell its cluster id".to_owned())),
         }
+        self.look_at_ends();
         self.diagnosis.clear();
         Ok(())
+    }
+
+    /// Finds out whether offsets are given once more in partitions in which one was.
+    fn look_at_ends(&self) {
+        for (topic, partition) in self.acknowledged.doubtful() {
+            let end = match self.producer.client().fetch_watermarks(&topic, partition, CHECK_TIMEOUT) {
+                Ok((_, end)) => end,
+                Err(error) => {
+                    tracing::debug!(topic, partition, %error, "the end of a partition is not known");
+                    self.acknowledged.doubt(&topic, partition);
+                    continue;
+                }
+            };
+            if let Some(acknowledged) = self.acknowledged.ends_at(&topic, partition, end) {
+                tracing::error!(
+                    topic,
+                    partition,
+                    acknowledged,
+                    end,
+                    "the partition ends before an offset that Kafka had acknowledged: its topic was made again, or \
+                     messages are lost"
+                );
+            }
+        }
     }
 
     fn check_topic(&self, name: &str) -> Result<(), String> {
@@ -176,6 +206,7 @@ impl Kafka {
                 let partitions = topic.map_or(0, |topic| topic.partitions().len());
                 let mut known = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
                 known.insert(name.to_owned(), i32::try_from(partitions).unwrap_or(i32::MAX));
+                self.acknowledged.learn(name, partitions);
                 Ok(())
             }
             None | Some(Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)) => {
@@ -201,6 +232,7 @@ impl Kafka {
             let never = WriteError::Unavailable("Kafka has not been reached since this process started".to_owned());
             return vec![Err(never); messages.len()];
         };
+        let before = self.acknowledged.before(topic);
         let mut full = false;
         let queued: Vec<Result<DeliveryFuture, WriteError>> = messages
             .into_iter()
@@ -221,11 +253,24 @@ impl Kafka {
         // In order: all messages are under way already, so this takes as long as the slowest.
         for delivery in queued {
             outcomes.push(match delivery {
-                Ok(delivery) => acknowledged(delivery, &cluster, deadline).await,
+                Ok(delivery) => acknowledged(delivery, &cluster, deadline)
+                    .await
+                    .and_then(|position| self.believed(topic, &before, position)),
                 Err(error) => Err(error),
             });
         }
         outcomes
+    }
+
+    /// The position, if it can be that of a message queued after `before`.
+    fn believed(&self, topic: &str, before: &Before, position: Position) -> Outcome {
+        if before.allows(position.partition, position.offset) {
+            return Ok(position);
+        }
+        self.acknowledged.doubt(topic, position.partition);
+        Err(WriteError::Unavailable(
+            "acknowledged without an offset of its own".to_owned(),
+        ))
     }
 }
 

@@ -172,6 +172,25 @@ async fn a_message_too_large_for_client_or_broker_says_so() {
 }
 
 #[tokio::test]
+async fn an_acknowledgement_without_an_offset_is_no_receipt() {
+    let cluster = cluster();
+    let kafka = ready(&cluster, |_| {});
+    let ten = vec![b"a".to_vec(); 10];
+    assert!(kafka.write(TOPIC, "u", ten).await.iter().all(Result::is_ok));
+    cluster.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_DUPLICATE_SEQUENCE_NUMBER],
+    );
+    let outcomes = kafka.write(TOPIC, "u", vec![b"b".to_vec(); 3]).await;
+    for outcome in &outcomes {
+        assert!(matches!(outcome, Err(WriteError::Unavailable(_))), "{outcome:?}");
+    }
+    // What comes later is told by its own offset again.
+    assert_eq!(kafka.check(), Ok(()));
+    assert!(write(&kafka, b"c").await.unwrap().offset >= 10);
+}
+
+#[tokio::test]
 async fn a_client_that_cannot_go_on_is_fatal() {
     let cluster = cluster();
     let refused = RDKafkaRespErr::RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED;
