@@ -18,10 +18,13 @@ use rdkafka::{
 use runtime::kafka::{Context, Diagnosis};
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
     time::Duration,
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::Semaphore,
+    time::{Instant, timeout_at},
+};
 
 /// Longest wait for one answer of the periodic check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(3);
@@ -115,6 +118,10 @@ pub struct Kafka {
     /// Of each enabled topic, as of the last check in which it answered.
     partitions: RwLock<HashMap<String, i32>>,
     acknowledged: Acknowledged,
+    /// Partitions of each topic without a leader, so that a change of them is logged once.
+    leaderless: Mutex<HashMap<String, Vec<i32>>>,
+    /// Bounds the threads that wait for ends of partitions, of all who ask.
+    asking: Arc<Semaphore>,
     delivery_timeout: Duration,
 }
 
@@ -149,6 +156,8 @@ impl Kafka {
             cluster: RwLock::new(None),
             partitions: RwLock::default(),
             acknowledged: Acknowledged::default(),
+            leaderless: Mutex::default(),
+            asking: Arc::new(Semaphore::new(ends::THREADS)),
             delivery_timeout: settings.delivery_timeout,
         })
     }
@@ -173,7 +182,11 @@ impl Kafka {
     /// Finds out whether offsets are given once more in partitions in which one was.
     fn look_at_ends(&self) {
         for (topic, partition) in self.acknowledged.doubtful() {
-            let end = match self.producer.client().fetch_watermarks(&topic, partition, CHECK_TIMEOUT) {
+            let end = match self
+                .producer
+                .client()
+                .fetch_watermarks(&topic, partition, CHECK_TIMEOUT)
+            {
                 Ok((_, end)) => end,
                 Err(error) => {
                     tracing::debug!(topic, partition, %error, "the end of a partition is not known");
@@ -203,17 +216,46 @@ impl Kafka {
         let topic = metadata.topics().iter().find(|topic| topic.name() == name);
         match topic.map(|topic| topic.error()) {
             Some(None) => {
-                let partitions = topic.map_or(0, |topic| topic.partitions().len());
+                let partitions = topic.map(|topic| topic.partitions()).unwrap_or_default();
+                let count = i32::try_from(partitions.len()).unwrap_or(i32::MAX);
                 let mut known = self.partitions.write().unwrap_or_else(PoisonError::into_inner);
-                known.insert(name.to_owned(), i32::try_from(partitions).unwrap_or(i32::MAX));
-                self.acknowledged.learn(name, partitions);
-                Ok(())
+                known.insert(name.to_owned(), count);
+                drop(known);
+                self.acknowledged.learn(name, partitions.len());
+                let leaderless = partitions.iter().filter(|partition| partition.leader() < 0);
+                self.check_leaders(
+                    name,
+                    partitions.len(),
+                    leaderless.map(|partition| partition.id()).collect(),
+                )
             }
             None | Some(Some(RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)) => {
                 Err(format!("topic {name} does not exist"))
             }
             Some(Some(error)) => Err(format!("topic {name}: {}", RDKafkaErrorCode::from(error))),
         }
+    }
+
+    /// Uploads of some users fail where some partitions have no leader, which no other pod would change; where none has
+    /// one, all do.
+    fn check_leaders(&self, topic: &str, partitions: usize, leaderless: Vec<i32>) -> Result<(), String> {
+        let outcome = match leaderless.len() {
+            all @ 1.. if all == partitions => Err(format!("topic {topic}: none of its partitions has a leader")),
+            _ => Ok(()),
+        };
+        let mut known = self.leaderless.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = known.insert(topic.to_owned(), leaderless.clone()).unwrap_or_default();
+        if before != leaderless {
+            match leaderless.is_empty() {
+                true => tracing::info!(topic, "all partitions have a leader again"),
+                false => tracing::warn!(
+                    topic,
+                    partitions = ?leaderless,
+                    "partitions have no leader; uploads of the users in them are answered 503"
+                ),
+            }
+        }
+        outcome
     }
 
     /// Waits until the queue is empty, for up to `patience`. Returns how many messages are left.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use contract::env;
+use futures::future::join_all;
 use producer::{
     Settings,
     kafka::{
@@ -114,6 +115,31 @@ async fn extents_are_told_as_far_as_brokers_tell_them() {
     cluster.broker_down(1).unwrap();
     let started = Instant::now();
     assert_eq!(kafka.extents(wanted).await, Default::default());
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+}
+
+#[tokio::test]
+async fn a_topic_without_any_leader_is_not_ready_and_one_with_some_is() {
+    let cluster = cluster();
+    cluster.create_topic(TOPIC, 2, 1).unwrap();
+    let kafka = Kafka::new(&settings(&cluster.bootstrap_servers())).unwrap();
+    cluster.partition_leader(TOPIC, 0, None).unwrap();
+    assert_eq!(kafka.check(), Ok(()), "others can be written to");
+    cluster.partition_leader(TOPIC, 1, None).unwrap();
+    let reason = "topic sms_batched: none of its partitions has a leader".to_owned();
+    assert_eq!(kafka.check(), Err(CheckError::NotReady(reason)));
+    cluster.partition_leader(TOPIC, 0, Some(1)).unwrap();
+    assert_eq!(kafka.check(), Ok(()));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_ask_for_extents_are_answered_within_the_bound() {
+    let cluster = cluster();
+    let kafka = ready(&cluster, |_| {});
+    cluster.broker_down(1).unwrap();
+    let started = Instant::now();
+    let asked = (0..100).map(|_| kafka.extents(vec![(TOPIC.to_owned(), 0)]));
+    assert!(join_all(asked).await.iter().all(|told| told.is_empty()));
     assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
 }
 

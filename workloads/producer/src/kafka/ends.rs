@@ -8,14 +8,19 @@ use std::{
     sync::{Arc, PoisonError},
     time::Duration,
 };
-use tokio::{task::spawn_blocking, time::Instant};
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
 /// Longest wait for all partitions together.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for one of them.
 const ONE_TIMEOUT: Duration = Duration::from_secs(3);
-/// Partitions that are asked for at the same time, each on a thread that waits.
+/// Partitions that are asked for at the same time for one who asks, each on a thread that waits.
 const AT_ONCE: usize = 8;
+/// The same for all who ask.
+pub(super) const THREADS: usize = 16;
 
 /// What of a partition Kafka holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,8 @@ impl Extents for Kafka {
 
 impl Kafka {
     async fn extent(&self, partition: TopicPartition, deadline: Instant) -> Option<(TopicPartition, Extent)> {
+        let asking = self.asking.clone();
+        let permit = timeout_at(deadline, asking.acquire_owned()).await.ok()?.ok()?;
         let left = deadline.saturating_duration_since(Instant::now()).min(ONE_TIMEOUT);
         if left.is_zero() {
             return None;
@@ -73,9 +80,12 @@ impl Kafka {
             use rdkafka::producer::Producer;
             let (topic, number) = &partition;
             let told = producer.client().fetch_watermarks(topic, *number, left);
+            // Of the thread, which goes on where nobody waits for it any more.
+            drop(permit);
             (partition, told)
         });
-        match asked.await.ok()? {
+        // A thread may begin late, where others have all of them.
+        match timeout_at(deadline, asked).await.ok()?.ok()? {
             (partition, Ok((start, end))) => Some((partition, Extent { start, end })),
             ((topic, partition), Err(error)) => {
                 tracing::debug!(topic, partition, %error, "the end of a partition is not known");
