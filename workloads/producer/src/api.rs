@@ -18,12 +18,13 @@ use crate::{
     upload::Upload,
 };
 use actix_web::{
-    HttpRequest, HttpResponse, Resource,
+    HttpRequest, HttpResponse, Resource, Route,
     http::{StatusCode, header::ContentType},
     web::{self, Data, Path, Payload, ServiceConfig},
 };
 use chrono::Utc;
 use contract::{Source, http::IDEMPOTENT_REPLAY};
+use runtime::http::reading;
 use std::sync::Arc;
 
 /// What every request needs.
@@ -58,19 +59,26 @@ pub fn routes(producer: Data<Producer>) -> impl FnOnce(&mut ServiceConfig) {
                     .route(web::post().to(sync))
                     .default_service(web::to(|| async { Err::<HttpResponse, _>(Refusal::Method) })),
             )
-            .service(read_only("/v1/receipts/{topic}/{partition}/{offset}").route(web::get().to(receipts::receipt)))
-            .service(read_only("/v1/reconciliation").route(web::get().to(reconciliation::reconciliation)))
-            .route(
+            .service(read_only(
+                "/v1/receipts/{topic}/{partition}/{offset}",
+                reading().to(receipts::receipt),
+            ))
+            .service(read_only(
+                "/v1/reconciliation",
+                reading().to(reconciliation::reconciliation),
+            ))
+            .service(read_only(
                 "/openapi.json",
-                web::get().to(|| async { HttpResponse::Ok().json(openapi::document()) }),
-            )
+                reading().to(|| async { HttpResponse::Ok().json(openapi::document()) }),
+            ))
             .default_service(web::to(|| async { Err::<HttpResponse, _>(Refusal::NoSuchRoute) }));
     }
 }
 
-/// A resource that is asked with GET.
-fn read_only(path: &str) -> Resource {
-    web::resource(path).default_service(web::to(|| async { Err::<HttpResponse, _>(Refusal::ReadMethod) }))
+/// A resource that has this route and no other.
+fn read_only(path: &str, route: Route) -> Resource {
+    let other = web::to(|| async { Err::<HttpResponse, _>(Refusal::ReadMethod) });
+    web::resource(path).route(route).default_service(other)
 }
 
 /// Takes an upload.

@@ -12,6 +12,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use contract::{FieldError, Source, http::IDEMPOTENCY_KEY, source::UnknownSource};
+use runtime::http::READING;
 use serde::Serialize;
 use std::num::NonZeroU32;
 
@@ -133,7 +134,7 @@ pub enum Refusal {
     /// Another method than POST.
     #[error("uploads are sent with POST")]
     Method,
-    /// Another method than GET.
+    /// Another method than GET and HEAD.
     #[error("this is asked with GET")]
     ReadMethod,
 }
@@ -251,7 +252,8 @@ impl ResponseError for Refusal {
         }
         match self {
             Refusal::Method => answer.insert_header((header::ALLOW, "POST")),
-            Refusal::ReadMethod => answer.insert_header((header::ALLOW, "GET")),
+            Refusal::ReadMethod => answer.insert_header((header::ALLOW, READING)),
+            Refusal::MediaType => answer.insert_header((header::ACCEPT, "application/json")),
             Refusal::Encoding => answer.insert_header((header::ACCEPT_ENCODING, "gzip, zstd")),
             Refusal::Unauthorized => answer.insert_header((header::WWW_AUTHENTICATE, "Bearer")),
             _ => &mut answer,

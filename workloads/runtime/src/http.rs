@@ -5,10 +5,14 @@ use crate::{
     metrics::{self, MetricError},
 };
 use actix_web::{
-    App, Error, HttpResponse, HttpServer,
+    App, Error, HttpResponse, HttpServer, Route,
     body::MessageBody,
     dev::{ServiceRequest, ServiceResponse},
-    http::{ConnectionType, Method, header::ContentType},
+    guard,
+    http::{
+        ConnectionType, Method,
+        header::{self, ContentType},
+    },
     middleware::Next,
     web::{self, ServiceConfig},
 };
@@ -21,23 +25,38 @@ use tokio_util::sync::CancellationToken;
 /// `/metrics` (Prometheus' text format).
 pub fn operations(health: Health) -> impl FnOnce(&mut ServiceConfig) {
     move |service| {
-        service
-            .route("/healthz", web::get().to(|| async { HttpResponse::Ok().body("ok\n") }))
-            .route(
-                "/ready",
-                web::get().to(move || {
-                    let readiness = health.readiness();
-                    async move {
-                        let mut answer = match readiness.ready {
-                            true => HttpResponse::Ok(),
-                            false => HttpResponse::ServiceUnavailable(),
-                        };
-                        answer.json(readiness)
-                    }
-                }),
-            )
-            .route("/metrics", web::get().to(exposition));
+        let healthz = reading().to(|| async { HttpResponse::Ok().body("ok\n") });
+        let ready = reading().to(move || {
+            let readiness = health.readiness();
+            async move {
+                let mut answer = match readiness.ready {
+                    true => HttpResponse::Ok(),
+                    false => HttpResponse::ServiceUnavailable(),
+                };
+                answer.json(readiness)
+            }
+        });
+        for (path, route) in [
+            ("/healthz", healthz),
+            ("/ready", ready),
+            ("/metrics", reading().to(exposition)),
+        ] {
+            let resource = web::resource(path).route(route);
+            service.service(resource.default_service(web::to(|| async {
+                HttpResponse::MethodNotAllowed()
+                    .insert_header((header::ALLOW, READING))
+                    .finish()
+            })));
+        }
     }
+}
+
+/// `Allow` of what is only read.
+pub const READING: &str = "GET, HEAD";
+
+/// A route for the methods that only read. The server leaves out the body of an answer to HEAD.
+pub fn reading() -> Route {
+    web::route().guard(guard::Any(guard::Get()).or(guard::Head()))
 }
 
 /// Serves [`operations`] and nothing else on `port` until `stop` is cancelled: for workloads whose work is not HTTP.
@@ -169,6 +188,22 @@ mod tests {
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         let answer = test::call_service(&app, test::TestRequest::get().uri("/healthz").to_request()).await;
         assert_eq!(answer.status(), StatusCode::OK, "draining is no reason to restart");
+    }
+
+    #[actix_web::test]
+    async fn what_is_only_read_takes_no_other_methods() {
+        let app = test::init_service(App::new().configure(operations(Health::new(&[])))).await;
+        for path in ["/healthz", "/ready", "/metrics"] {
+            let answer = test::call_service(
+                &app,
+                test::TestRequest::with_uri(path).method(Method::HEAD).to_request(),
+            )
+            .await;
+            assert_eq!(answer.status(), StatusCode::OK, "{path}");
+            let answer = test::call_service(&app, test::TestRequest::post().uri(path).to_request()).await;
+            assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "{path}");
+            assert_eq!(answer.headers()[header::ALLOW], "GET, HEAD");
+        }
     }
 
     #[actix_web::test]

@@ -1,7 +1,10 @@
 //! Routes, and their description.
 
 use crate::api::{Api, body, sms};
-use actix_web::{http::StatusCode, test};
+use actix_web::{
+    http::{Method, StatusCode},
+    test,
+};
 use producer::openapi;
 use serde_json::json;
 
@@ -34,12 +37,26 @@ async fn an_unknown_source_is_404_and_one_left_out_names_the_region() {
 #[actix_web::test]
 async fn what_is_only_read_is_asked_with_get() {
     let api = Api::new();
-    for path in ["/v1/receipts/sms_batched/0/0", "/v1/reconciliation"] {
+    for path in ["/v1/receipts/sms_batched/0/0", "/v1/reconciliation", "/openapi.json"] {
         let answer = api.call(test::TestRequest::post().uri(path)).await;
         assert_eq!(
             (answer.status, answer.code()),
             (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed")
         );
+    }
+}
+
+#[actix_web::test]
+async fn what_is_read_with_get_is_read_with_head() {
+    let api = Api::new();
+    for (path, status) in [
+        ("/openapi.json", StatusCode::OK),
+        ("/v1/receipts/sms_batched/0/0", StatusCode::NOT_FOUND),
+        ("/v1/reconciliation", StatusCode::NOT_FOUND),
+    ] {
+        let request = test::TestRequest::with_uri(path).method(Method::HEAD);
+        // Without PostgreSQL the last two have nothing to tell, by whatever method.
+        assert_eq!(api.call(request).await.status, status, "{path}");
     }
 }
 
