@@ -18,6 +18,8 @@ pub struct ScannedUpload<'a> {
     pub batch_id: Option<Uuid>,
     /// The records, each fit to be stored; one at least.
     pub records: Vec<Identified<'a>>,
+    /// Whether it is one record by itself, and no array.
+    pub alone: bool,
 }
 
 /// A record that is fit to be stored.
@@ -36,6 +38,7 @@ struct Fields<'a> {
     device: Option<Cow<'a, str>>,
     batch_id: Option<Uuid>,
     records: Option<Vec<Identified<'a>>>,
+    alone: bool,
 }
 
 impl<'a> ScannedUpload<'a> {
@@ -60,7 +63,10 @@ impl<'a> ScannedUpload<'a> {
                 })?;
                 once(&mut fields.records, records)
             }
-            "record" => once(&mut fields.records, vec![record(source, text, scan)?]),
+            "record" => {
+                fields.alone = true;
+                once(&mut fields.records, vec![record(source, text, scan)?])
+            }
             _ => None,
         })?;
         scan.space();
@@ -72,6 +78,7 @@ impl<'a> ScannedUpload<'a> {
             device: fields.device?,
             batch_id: fields.batch_id,
             records: fields.records.filter(|records| !records.is_empty())?,
+            alone: fields.alone,
         })
     }
 }
@@ -112,11 +119,11 @@ mod tests {
         let id = ClientId::Given("1".into());
         assert_eq!(records, [(&id, SMS), (&id, SMS)]);
 
+        assert!(!upload.alone);
+
         let one = format!(r#"{{"user":"u","device":"d","record":{SMS}}}"#);
-        assert_eq!(
-            ScannedUpload::read(Source::Sms, one.as_bytes()).unwrap().records.len(),
-            1
-        );
+        let upload = ScannedUpload::read(Source::Sms, one.as_bytes()).unwrap();
+        assert_eq!((upload.records.len(), upload.alone), (1, true));
     }
 
     #[test]

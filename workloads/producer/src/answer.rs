@@ -5,7 +5,7 @@ use crate::{
     kafka::{Outcome, Position, WriteError},
     outbox::Outbox,
     refusal::Refusal,
-    upload::Placed,
+    upload::{self, Placed},
 };
 use actix_web::{
     HttpResponse,
@@ -25,7 +25,9 @@ const ESCAPE: usize = 6;
 /// Bytes that are in memory for an answer about these records, from the check of them to the text that is sent.
 pub fn bytes(records: &[Result<Placed, FieldError>]) -> usize {
     let errors = records.iter().filter_map(|record| record.as_ref().err());
-    let words: usize = errors.map(|error| ESCAPE * error.field.len() + error.problem.len()).sum();
+    let words: usize = errors
+        .map(|error| ESCAPE * error.field.len() + error.problem.len())
+        .sum();
     RESULT * (records.len() + 1) + words
 }
 
@@ -42,6 +44,15 @@ pub struct Answer {
     pub retry_after: Option<u32>,
 }
 
+/// What was asked for.
+#[derive(Debug)]
+pub struct Asked {
+    /// What the checks of the records found.
+    pub records: Vec<Result<Placed, FieldError>>,
+    /// Whether it is one record by itself, and no array.
+    pub alone: bool,
+}
+
 /// What became of one record: a [`RecordResult`] in short.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Told {
@@ -54,23 +65,25 @@ pub enum Told {
 }
 
 impl Answer {
-    /// Brings together what the checks of the records found and what became of the messages, one outcome for each.
+    /// Brings together what was asked for and what became of the messages, one outcome for each.
     pub fn new(
         source: Source,
         topic: String,
         batch_id: Uuid,
-        records: Vec<Result<Placed, FieldError>>,
+        asked: Asked,
         outcomes: Vec<Outcome>,
     ) -> Result<Answer, Refusal> {
-        // One message for all: no record is to blame, and fewer of them fit.
+        let Asked { records, alone } = asked;
+        // One message for all: where there are several records, none is to blame, and fewer of them fit.
         if source.batched() && outcomes.contains(&Err(WriteError::TooLarge)) {
-            return Err(Refusal::MessageTooLarge);
+            let records = records.iter().flatten().count();
+            return Err(Refusal::MessageTooLarge { records });
         }
         let retry_after = outcomes
             .iter()
             .filter_map(|outcome| outcome.as_ref().err()?.retry_after());
         let results = records.into_iter().enumerate().map(|(number, record)| match record {
-            Ok(placed) => told(number, placed, &outcomes[placed.message]),
+            Ok(placed) => told(alone, number, placed, &outcomes[placed.message]),
             Err(error) => Told::Invalid(error),
         });
         Ok(Answer {
@@ -168,11 +181,11 @@ impl Answer {
     }
 }
 
-fn told(number: usize, placed: Placed, outcome: &Outcome) -> Told {
+fn told(alone: bool, number: usize, placed: Placed, outcome: &Outcome) -> Told {
     match outcome {
         Ok(_) => Told::Stored(placed),
         Err(WriteError::TooLarge) => Told::Invalid(FieldError {
-            field: format!("records[{number}]"),
+            field: upload::path(alone, number),
             problem: "is too large for Kafka".to_owned(),
         }),
         Err(error @ (WriteError::QueueFull | WriteError::Unavailable(_))) => Told::Retry(error.reason()),
@@ -256,11 +269,12 @@ mod tests {
                 }),
             })
             .collect();
+        let asked = Asked { records, alone: false };
         Answer::new(
             source,
             "t\"1\"".to_owned(),
             Uuid::from_u128(7),
-            records,
+            asked,
             outcomes.to_vec(),
         )
     }
@@ -312,7 +326,7 @@ mod tests {
         }
         assert_eq!(
             answer(Source::Sms, &[None, Some(0)], &[large()]),
-            Err(Refusal::MessageTooLarge)
+            Err(Refusal::MessageTooLarge { records: 1 })
         );
     }
 
@@ -326,7 +340,8 @@ mod tests {
             let room = bytes(&records);
             let topic = "apps_and_device_batched".to_owned();
             let outcomes = vec![stored(i64::MAX)];
-            let answer = Answer::new(Source::AppsAndDevice, topic, Uuid::nil(), records, outcomes).unwrap();
+            let asked = Asked { records, alone: false };
+            let answer = Answer::new(Source::AppsAndDevice, topic, Uuid::nil(), asked, outcomes).unwrap();
             assert!(answer.json().len() <= room, "{} in {room}", answer.json().len());
         }
     }

@@ -1,7 +1,7 @@
 //! From an upload that is read to its answer: whether it is a repeat, whether the quota has room, and then Kafka.
 
 use crate::{
-    answer::Answer,
+    answer::{Answer, Asked},
     idempotency::{Answers, Claim, Kept, end::End, request::RepeatableRequest},
     intake::Room,
     kafka::MessageLog,
@@ -163,6 +163,7 @@ impl Ingest {
             user,
             messages,
             records,
+            alone,
         } = upload;
         // What waits for Kafka is counted by the queue to Kafka.
         drop(rooms.messages);
@@ -175,7 +176,7 @@ impl Ingest {
             tracing::debug!(topic, %error, "not acknowledged");
         }
         let duration = started.elapsed();
-        let answer = Answer::new(source, topic, batch_id, records, outcomes);
+        let answer = Answer::new(source, topic, batch_id, Asked { records, alone }, outcomes);
         if let Some(taken) = taken {
             let stored = answer.as_ref().map_or(0, Answer::stored);
             taken.give_back(good - stored).await;

@@ -51,8 +51,11 @@ pub enum Refusal {
         limit: usize,
     },
     /// Kafka does not take a message of this size.
-    #[error("the records make a message that is too large for Kafka; send them in more than one upload")]
-    MessageTooLarge,
+    #[error("{}", too_large(*.records))]
+    MessageTooLarge {
+        /// Those that the message would have had.
+        records: usize,
+    },
     /// The body did not arrive in time.
     #[error("the body did not arrive within {seconds} seconds")]
     BodyTooSlow {
@@ -139,6 +142,13 @@ pub enum Refusal {
     ReadMethod,
 }
 
+fn too_large(records: usize) -> &'static str {
+    match records {
+        1 => "the record makes a message that is too large for Kafka; it cannot be stored as it is",
+        _ => "the records make a message that is too large for Kafka; send them in more than one upload",
+    }
+}
+
 /// Body of every refusal.
 #[derive(Debug, Serialize)]
 struct Body<'a> {
@@ -163,7 +173,7 @@ impl Refusal {
             Refusal::Encoding => "unsupported_encoding",
             Refusal::Packed { .. } => "malformed_encoding",
             Refusal::BodyTooLarge { .. } => "body_too_large",
-            Refusal::MessageTooLarge => "message_too_large",
+            Refusal::MessageTooLarge { .. } => "message_too_large",
             Refusal::BodyTooSlow { .. } => "body_too_slow",
             Refusal::BodyBroken => "body_broken",
             Refusal::MalformedJson(_) => "malformed_json",
@@ -221,7 +231,7 @@ impl ResponseError for Refusal {
             | Refusal::UnknownReceipt
             | Refusal::NoSuchRoute => StatusCode::NOT_FOUND,
             Refusal::MediaType | Refusal::Encoding => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge | Refusal::QuotaTooSmall { .. } => {
+            Refusal::BodyTooLarge { .. } | Refusal::MessageTooLarge { .. } | Refusal::QuotaTooSmall { .. } => {
                 StatusCode::PAYLOAD_TOO_LARGE
             }
             Refusal::BodyTooSlow { .. } => StatusCode::REQUEST_TIMEOUT,

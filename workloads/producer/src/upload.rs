@@ -28,6 +28,8 @@ pub struct Upload {
     pub messages: Vec<Vec<u8>>,
     /// What is known of each record, in the order of the request.
     pub records: Vec<Result<Placed, FieldError>>,
+    /// Whether it is one record by itself, and no array.
+    pub alone: bool,
 }
 
 /// A good record, and where it travels.
@@ -62,6 +64,7 @@ impl Upload {
             device,
             batch_id,
             records,
+            alone,
         } = upload;
         let batch_id = batch_id.unwrap_or_else(Uuid::new_v4);
         let origin = Origin::new(tenant, source, &user, &device);
@@ -80,6 +83,7 @@ impl Upload {
             records: records
                 .map(|(place, record)| Ok(Placed::new(source, place, origin.record_id(&record.id))))
                 .collect(),
+            alone,
             user: sender.user.into_owned(),
         }
     }
@@ -96,10 +100,11 @@ impl Upload {
         let batch_id = request.batch_id.unwrap_or_else(Uuid::new_v4);
         let origin = Origin::new(tenant, source, &user, &device);
         let mut good = Vec::new();
-        let mut check = |path: &dyn Fn() -> String, record| {
+        let alone = matches!(request.records, Records::One(_));
+        let mut check = |number, record| {
             let reading = match Reading::of(source, record) {
                 Ok(reading) => reading,
-                Err(ReadingError::Field(error)) => return Ok(Err(within(path(), error))),
+                Err(ReadingError::Field(error)) => return Ok(Err(within(path(alone, number), error))),
                 // Found no sooner, because until now it was only looked at for its end.
                 Err(ReadingError::Json(error)) => return Err(malformed(body, error)),
             };
@@ -108,11 +113,11 @@ impl Upload {
             Ok(Ok(Placed::new(source, place, origin.record_id(&reading.id))))
         };
         let records = match request.records {
-            Records::One(record) => vec![check(&|| "record".to_owned(), record)?],
+            Records::One(record) => vec![check(0, record)?],
             Records::Many(records) => records
                 .into_iter()
                 .enumerate()
-                .map(|(index, record)| check(&|| format!("records[{index}]"), record))
+                .map(|(number, record)| check(number, record))
                 .collect::<Result<_, _>>()?,
         };
         let sender = Sender {
@@ -127,6 +132,7 @@ impl Upload {
             batch_id,
             messages: messages(source, &sender, &texts),
             records,
+            alone,
             user: sender.user.into_owned(),
         })
     }
@@ -154,6 +160,14 @@ fn messages(source: Source, sender: &Sender<'_>, records: &[&str]) -> Vec<Vec<u8
         true if records.is_empty() => vec![],
         true => vec![sender.encode(source, records)],
         false => records.chunks(1).map(|one| sender.encode(source, one)).collect(),
+    }
+}
+
+/// Path of a record in its request.
+pub(crate) fn path(alone: bool, number: usize) -> String {
+    match alone {
+        true => "record".to_owned(),
+        false => format!("records[{number}]"),
     }
 }
 

@@ -155,3 +155,20 @@ async fn each_event_has_the_outcome_of_its_own_message() {
         json!({"status": "invalid", "field": "records[1]", "problem": "is too large for Kafka"})
     );
 }
+
+#[actix_web::test]
+async fn what_is_too_large_is_told_as_it_was_sent() {
+    let api = Api::over([Err(WriteError::TooLarge)]);
+    let alone = |record| json!({"user": "u-1", "device": "d-1", "record": record}).to_string();
+    let answer = api.post("events", alone(event(1))).await;
+    assert_eq!(
+        answer.body["results"][0],
+        json!({"status": "invalid", "field": "record", "problem": "is too large for Kafka"})
+    );
+    let answer = api.post("sms", alone(sms("1"))).await;
+    let message = answer.body["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("it cannot be stored as it is"), "{message}");
+    let answer = api.post("sms", body(&[sms("1"), sms("2")])).await;
+    let message = answer.body["error"]["message"].as_str().unwrap();
+    assert!(message.ends_with("send them in more than one upload"), "{message}");
+}
