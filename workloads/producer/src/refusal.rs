@@ -107,6 +107,9 @@ pub enum Refusal {
     /// PostgreSQL is needed for this request, and away.
     #[error("this cannot be checked at the moment; nothing was stored, send the upload again a little later")]
     DatabaseAway,
+    /// PostgreSQL is needed to check an API key, and away.
+    #[error("the API key cannot be checked at the moment; nothing was done, send the request again a little later")]
+    KeyUnchecked,
     /// What the consumers have noted is needed for this request, and cannot be read.
     #[error("this cannot be told at the moment; ask again a little later")]
     AccountsAway,
@@ -186,7 +189,7 @@ impl Refusal {
             Refusal::OtherRequest => "idempotency_key_reused",
             Refusal::QuotaExhausted { .. } => "quota_exhausted",
             Refusal::QuotaTooSmall { .. } => "quota_too_small",
-            Refusal::DatabaseAway => "database_unavailable",
+            Refusal::DatabaseAway | Refusal::KeyUnchecked => "database_unavailable",
             Refusal::AccountsAway => "accounts_unavailable",
             Refusal::NoAccountsYet => "consumers_outdated",
             Refusal::KafkaAway => "kafka_unavailable",
@@ -204,7 +207,9 @@ impl Refusal {
     fn retry_after(&self) -> Option<u32> {
         match self {
             Refusal::Busy => Some(1),
-            Refusal::DatabaseAway | Refusal::AccountsAway | Refusal::KafkaAway => Some(database::RETRY_AFTER),
+            Refusal::DatabaseAway | Refusal::KeyUnchecked | Refusal::AccountsAway | Refusal::KafkaAway => {
+                Some(database::RETRY_AFTER)
+            }
             // As long as it may take to roll the consumers.
             Refusal::NoAccountsYet => Some(60),
             Refusal::UnderWay { seconds } | Refusal::QuotaExhausted { seconds } => Some(*seconds),
@@ -246,6 +251,7 @@ impl ResponseError for Refusal {
             Refusal::QuotaExhausted { .. } => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Busy
             | Refusal::DatabaseAway
+            | Refusal::KeyUnchecked
             | Refusal::AccountsAway
             | Refusal::NoAccountsYet
             | Refusal::KafkaAway => StatusCode::SERVICE_UNAVAILABLE,
@@ -294,7 +300,10 @@ impl From<KeyError> for Refusal {
     fn from(error: KeyError) -> Refusal {
         match error {
             KeyError::Refused => Refusal::Unauthorized,
-            KeyError::Away(away) => away.into(),
+            KeyError::Away(away) => {
+                tracing::debug!(%away, "refused");
+                Refusal::KeyUnchecked
+            }
             KeyError::Busy => Refusal::Busy,
         }
     }

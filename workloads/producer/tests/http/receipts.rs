@@ -217,6 +217,23 @@ async fn with_keys_required_only_the_own_tenants_records_are_told() {
     }
 }
 
+#[actix_web::test]
+async fn a_key_that_cannot_be_checked_is_no_matter_of_an_upload() {
+    let (mut api, one) = over(Ok(read(8)));
+    let store = Arc::new(OneKey(Mutex::new(None)));
+    api.keys = Some(Arc::new(Keys::new(store, ProducerMetrics::register().unwrap())));
+    let bearer = format!("Bearer {}", Token::random().reveal());
+    let request = TestRequest::get().uri("/v1/receipts/sms_batched/3/7");
+    let answer = api.call(request.insert_header((header::AUTHORIZATION, bearer))).await;
+    assert_eq!(
+        (answer.status, answer.code()),
+        (StatusCode::SERVICE_UNAVAILABLE, "database_unavailable")
+    );
+    let message = answer.body["error"]["message"].as_str().unwrap();
+    assert!(!message.contains("upload") && !message.contains("stored"), "{message}");
+    assert!(one.asked.lock().unwrap().is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(100))]
 
