@@ -86,7 +86,7 @@ pub enum Refusal {
     /// Another attempt at the same request is not over.
     #[error("a request with this {IDEMPOTENCY_KEY} is under way; send this one again a little later")]
     UnderWay {
-        /// After which it is over.
+        /// After which it is worth while to send it again.
         seconds: u32,
     },
     /// The idempotency key belongs to another request.

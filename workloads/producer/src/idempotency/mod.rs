@@ -34,7 +34,7 @@ pub enum Claim {
     Answered(Kept),
     /// Another attempt is at it.
     UnderWay {
-        /// After which it is not, at the latest.
+        /// After which it is worth while to ask again.
         seconds: u32,
     },
     /// The key was used for another request.

@@ -111,7 +111,32 @@ fn known(row: PgRow) -> Result<Claim, sqlx::Error> {
             body: answer.into(),
         }),
         _ => Claim::UnderWay {
-            seconds: seconds.unsigned_abs(),
+            seconds: wait(seconds.unsigned_abs()),
         },
     })
+}
+
+/// How long to wait for a request whose claim lasts for so many seconds more: as long as it is under way already. Most
+/// take a fraction of a second; the claim of a pod that died is waited for to its end.
+fn wait(left: u32) -> u32 {
+    let whole = u32::try_from(CLAIM.as_secs()).unwrap_or(u32::MAX);
+    whole.saturating_sub(left).clamp(1, left.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_repeats_a_request_waits_as_long_as_it_is_under_way() {
+        for (left, seconds) in [(30, 1), (29, 1), (27, 3), (20, 10), (10, 10), (1, 1), (0, 1), (31, 1)] {
+            assert_eq!(wait(left), seconds, "{left}");
+        }
+        let mut left = 30;
+        let repeats = (0..30).take_while(|_| {
+            left -= wait(left).min(left);
+            left > 0
+        });
+        assert!(repeats.count() < 8, "the pauses grow");
+    }
 }
