@@ -2,7 +2,7 @@
 
 use crate::{
     answer,
-    idempotency::request::{self, Fingerprint, RepeatableRequest},
+    idempotency::request::{self, Fingerprint, RepeatableRequest, Sender},
     ingest::{Ingest, Job, Reply, Rooms, Said},
     intake::Intake,
     kafka::ends::Extents,
@@ -139,7 +139,12 @@ pub async fn sync(
     let tenant = tenant.unwrap_or(&producer.tenant);
     let (upload, rooms) = producer.upload(source, tenant, &body.bytes).inspect_err(refused)?;
     let repeatable = called.map(|called| RepeatableRequest {
-        client: key.as_ref().map(|key| key.client.clone()).unwrap_or_default(),
+        sender: Sender::new(
+            key.as_ref().map(|key| key.client.as_str()).unwrap_or_default(),
+            tenant,
+            &upload.user,
+            &upload.device,
+        ),
         key: called,
         fingerprint: Fingerprint::of(source, topic, tenant, &body.bytes),
     });

@@ -164,6 +164,7 @@ impl Ingest {
             messages,
             records,
             alone,
+            ..
         } = upload;
         // What waits for Kafka is counted by the queue to Kafka.
         drop(rooms.messages);

@@ -23,6 +23,8 @@ pub struct Upload {
     pub batch_id: Uuid,
     /// The user, key of every message.
     pub user: String,
+    /// The user's device.
+    pub device: String,
     /// The messages of the good records: one for all of them where the source is batched, else one for each. None
     /// where no record is good.
     pub messages: Vec<Vec<u8>>,
@@ -85,6 +87,7 @@ impl Upload {
                 .collect(),
             alone,
             user: sender.user.into_owned(),
+            device: sender.device.into_owned(),
         }
     }
 
@@ -134,6 +137,7 @@ impl Upload {
             records,
             alone,
             user: sender.user.into_owned(),
+            device: sender.device.into_owned(),
         })
     }
 }

@@ -62,7 +62,10 @@ impl End {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::idempotency::{Claim, request::Fingerprint};
+    use crate::idempotency::{
+        Claim,
+        request::{Fingerprint, Sender},
+    };
     use contract::Source;
     use futures::{FutureExt, future::BoxFuture};
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,7 +112,7 @@ mod tests {
     fn end(answer: Option<Kept>) -> End {
         End {
             request: RepeatableRequest {
-                client: String::new(),
+                sender: Sender::new("", "default", "u", "d"),
                 key: "a".to_owned(),
                 fingerprint: Fingerprint::of(Source::Sms, "sms_batched", "default", b"{}"),
             },

@@ -11,12 +11,39 @@ use std::fmt;
 /// A request that may be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepeatableRequest {
-    /// Whose it is; empty where nobody asks. Clients do not share their keys.
-    pub client: String,
+    /// Whose it is. Senders do not share their keys.
+    pub sender: Sender,
     /// What the client calls it.
     pub key: String,
     /// What was asked.
     pub fingerprint: Fingerprint,
+}
+
+/// SHA-256 of who sends an upload. All devices of an app may have one API key, or none, and count their uploads alike.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Sender(String);
+
+impl Sender {
+    /// Who uploads for `user` and `device` of `tenant`, with an API key of `client`, which is empty where no key is asked
+    /// for.
+    pub fn new(client: &str, tenant: &str, user: &str, device: &str) -> Sender {
+        Sender(hex::encode(digest(&[client, tenant, user, device].map(str::as_bytes))))
+    }
+
+    /// To be kept by PostgreSQL.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+fn digest(parts: &[&[u8]]) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    for part in parts {
+        // Lengths keep ("ab", "c") and ("a", "bc") apart.
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    digest.finalize().into()
 }
 
 /// The header is there, and is no key.
@@ -48,13 +75,12 @@ pub struct Fingerprint([u8; 32]);
 impl Fingerprint {
     /// Of an upload to `topic` for `tenant`. The body counts as it was before it was packed.
     pub fn of(source: Source, topic: &str, tenant: &str, body: &[u8]) -> Fingerprint {
-        let mut digest = Sha256::new();
-        for part in [source.name().as_bytes(), topic.as_bytes(), tenant.as_bytes(), body] {
-            // Lengths keep ("ab", "c") and ("a", "bc") apart.
-            digest.update((part.len() as u64).to_be_bytes());
-            digest.update(part);
-        }
-        Fingerprint(digest.finalize().into())
+        Fingerprint(digest(&[
+            source.name().as_bytes(),
+            topic.as_bytes(),
+            tenant.as_bytes(),
+            body,
+        ]))
     }
 
     /// To be kept by PostgreSQL.

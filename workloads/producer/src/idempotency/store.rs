@@ -63,7 +63,10 @@ impl Answers for KeptAnswers {
             .ask(async move |pool| {
                 // An HTTP status.
                 let status = answer.status as i16;
-                let query = sqlx::query(KEEP).bind(request.client).bind(request.key).bind(claim);
+                let query = sqlx::query(KEEP)
+                    .bind(request.sender.as_str())
+                    .bind(request.key)
+                    .bind(claim);
                 let query = query.bind(status).bind(&answer.body[..]).bind(window);
                 query.execute(&pool).await.map(drop)
             })
@@ -73,7 +76,10 @@ impl Answers for KeptAnswers {
     fn release(&self, request: RepeatableRequest, claim: Uuid) -> BoxFuture<'_, Result<(), Away>> {
         self.database
             .ask(async move |pool| {
-                let query = sqlx::query(RELEASE).bind(request.client).bind(request.key).bind(claim);
+                let query = sqlx::query(RELEASE)
+                    .bind(request.sender.as_str())
+                    .bind(request.key)
+                    .bind(claim);
                 query.execute(&pool).await.map(drop)
             })
             .boxed()
@@ -84,7 +90,7 @@ impl Answers for KeptAnswers {
 async fn attempt(pool: &PgPool, request: &RepeatableRequest, window: f64) -> Result<Option<Claim>, sqlx::Error> {
     let claim = Uuid::new_v4();
     let take = sqlx::query(TAKE)
-        .bind(&request.client)
+        .bind(request.sender.as_str())
         .bind(&request.key)
         .bind(request.fingerprint.as_bytes());
     let take = take.bind(claim).bind(CLAIM.as_secs_f64()).bind(window);
@@ -92,7 +98,7 @@ async fn attempt(pool: &PgPool, request: &RepeatableRequest, window: f64) -> Res
         return Ok(Some(Claim::Ours(claim)));
     }
     let look = sqlx::query(LOOK)
-        .bind(&request.client)
+        .bind(request.sender.as_str())
         .bind(&request.key)
         .bind(request.fingerprint.as_bytes());
     look.try_map(known).fetch_optional(pool).await

@@ -9,7 +9,10 @@ use contract::http::IDEMPOTENCY_KEY;
 use futures::{FutureExt, future::BoxFuture};
 use producer::{
     database::Away,
-    idempotency::{Answers, Claim, Kept, request::RepeatableRequest},
+    idempotency::{
+        Answers, Claim, Kept,
+        request::{RepeatableRequest, Sender},
+    },
     kafka::WriteError,
 };
 use serde_json::{Value, json};
@@ -24,8 +27,8 @@ use std::{
 use tokio::{sync::Notify, time::timeout};
 use uuid::Uuid;
 
-/// Requests by client and key, with their answers.
-type Requests = HashMap<(String, String), (RepeatableRequest, Option<Kept>)>;
+/// Requests by sender and key, with their answers.
+type Requests = HashMap<(Sender, String), (RepeatableRequest, Option<Kept>)>;
 
 /// Keeps answers, or is away.
 #[derive(Default)]
@@ -63,7 +66,7 @@ impl Memory {
 impl Answers for Memory {
     fn claim(&self, request: RepeatableRequest) -> BoxFuture<'_, Result<Claim, Away>> {
         self.with(|kept| {
-            let name = (request.client.clone(), request.key.clone());
+            let name = (request.sender.clone(), request.key.clone());
             match kept.get(&name) {
                 None => {
                     kept.insert(name, (request, None));
@@ -78,13 +81,13 @@ impl Answers for Memory {
 
     fn keep(&self, request: RepeatableRequest, _: Uuid, answer: Kept) -> BoxFuture<'_, Result<(), Away>> {
         self.end(|kept| {
-            kept.insert((request.client.clone(), request.key.clone()), (request, Some(answer)));
+            kept.insert((request.sender.clone(), request.key.clone()), (request, Some(answer)));
         })
     }
 
     fn release(&self, request: RepeatableRequest, _: Uuid) -> BoxFuture<'_, Result<(), Away>> {
         self.end(|kept| {
-            kept.remove(&(request.client, request.key));
+            kept.remove(&(request.sender, request.key));
         })
     }
 }
@@ -125,6 +128,24 @@ async fn a_repeat_is_answered_as_the_first_time() {
         (invalid.status, invalid.code()),
         (StatusCode::BAD_REQUEST, "invalid_idempotency_key")
     );
+}
+
+#[actix_web::test]
+async fn devices_of_one_app_may_use_the_same_key() {
+    let mut api = Api::new();
+    api.answers = Some(Arc::new(Memory::default()));
+    let of_device = |user: &str, device: &str| {
+        let body = json!({"user": user, "device": device, "records": [sms("1")]});
+        upload("sms")
+            .insert_header((IDEMPOTENCY_KEY, "upload-7"))
+            .set_payload(body.to_string())
+    };
+    for (user, device) in [("u-1", "d-1"), ("u-1", "d-2"), ("u-2", "d-1")] {
+        let first = api.call(of_device(user, device)).await;
+        assert_eq!((first.status, first.replayed), (StatusCode::OK, false));
+        assert!(api.call(of_device(user, device)).await.replayed);
+    }
+    assert_eq!(api.messages().len(), 3);
 }
 
 #[actix_web::test]
@@ -194,10 +215,15 @@ async fn an_answer_without_a_stored_record_is_not_kept() {
     let memory = Arc::new(Memory::default());
     api.answers = Some(memory.clone());
     for _ in 0..2 {
-        let answer = api.call(called("a", &[json!(1), json!({"+49 170 5550142": "\0"})])).await;
+        let answer = api
+            .call(called("a", &[json!(1), json!({"+49 170 5550142": "\0"})]))
+            .await;
         assert_eq!((answer.status, answer.replayed), (StatusCode::BAD_REQUEST, false));
         assert_eq!(answer.statuses(), ["invalid", "invalid"]);
-        assert!(memory.kept.lock().unwrap().is_empty(), "neither room nor words of the client");
+        assert!(
+            memory.kept.lock().unwrap().is_empty(),
+            "neither room nor words of the client"
+        );
     }
     // What was mended may be sent under the same key.
     assert_eq!(api.call(called("a", &[sms("1")])).await.status, StatusCode::OK);
