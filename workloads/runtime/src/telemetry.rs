@@ -2,8 +2,9 @@
 
 use tracing_subscriber::EnvFilter;
 
-/// What is logged where `RUST_LOG` is not set.
-const DEFAULT_FILTER: &str = "info,actix_server=warn,librdkafka=warn,rdkafka=warn,krafka=warn,sqlx=warn";
+/// What is logged where `RUST_LOG` is not set. What the HTTP server calls errors are its clients': each request that is
+/// malformed, and each answer that nobody takes.
+const DEFAULT_FILTER: &str = "info,actix_http=off,actix_server=warn,librdkafka=warn,rdkafka=warn,krafka=warn,sqlx=warn";
 
 /// Starts logging, one JSON object a line, filtered by `RUST_LOG`, and says that `workload` starts. A second call
 /// changes nothing.
