@@ -310,6 +310,28 @@ mod tests {
     }
 
     #[test]
+    fn a_field_that_comes_twice_is_refused_by_name() {
+        let record = sms("1");
+        for (field, body) in [
+            (
+                "user",
+                format!(r#"{{"user":"u","user":"v","device":"d","record":{record}}}"#),
+            ),
+            (
+                "records",
+                format!(r#"{{"user":"u","device":"d","records":[{record}],"records":[]}}"#),
+            ),
+            (
+                "record",
+                format!(r#"{{"user":"u","device":"d","record":{record},"record":{record}}}"#),
+            ),
+        ] {
+            let refusal = Upload::parse(Source::Sms, "default", body.as_bytes(), DateTime::UNIX_EPOCH).unwrap_err();
+            assert_eq!(refusal, wrong(field, "comes more than once").into());
+        }
+    }
+
+    #[test]
     fn bad_records_are_left_out_and_the_others_keep_their_places() {
         let bad = json!({"sender": "a", "body": "b"});
         let invalid = |field: &str, problem: &str| Err(wrong(field, problem));
@@ -367,7 +389,11 @@ mod tests {
 
         let body = json!({"user": "u", "device": "d", "records": [sms("1")], &name: 1});
         let refusal = parse(Source::Sms, &body).unwrap_err();
-        assert!(refusal.to_string().len() < 2 * MAX_PATH, "{}", refusal.to_string().len());
+        assert!(
+            refusal.to_string().len() < 2 * MAX_PATH,
+            "{}",
+            refusal.to_string().len()
+        );
     }
 
     /// Bodies that are good but for a few of their bytes.

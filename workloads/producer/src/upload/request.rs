@@ -33,6 +33,9 @@ impl<'a> Request<'a> {
             Err(_) => serde_json::from_slice(body),
         };
         let fields: Fields<'a> = fields.map_err(|error| malformed(body, error))?;
+        if let Some(field) = fields.repeated {
+            return Err(wrong(field, "comes more than once").into());
+        }
         let request = Request {
             user: identifier(fields.user, "user")?,
             device: identifier(fields.device, "device")?,
@@ -92,7 +95,7 @@ fn records<'a>(records: Option<Part<'a>>, record: Option<&'a RawValue>) -> Resul
     }
 }
 
-/// The fields of a body as they come. Of two with one name the last one counts.
+/// The fields of a body as they come.
 #[derive(Default)]
 struct Fields<'a> {
     user: Option<Part<'a>>,
@@ -102,6 +105,8 @@ struct Fields<'a> {
     record: Option<&'a RawValue>,
     /// The first by its name of those that no upload has.
     unknown: Option<String>,
+    /// One that came more than once.
+    repeated: Option<&'static str>,
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {
@@ -122,19 +127,21 @@ impl<'de> Visitor<'de> for OfBody {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
         let mut fields = Fields::default();
         while let Some(name) = map.next_key::<Name<'de>>()? {
-            match name.0.as_ref() {
-                "user" => fields.user = Some(map.next_value()?),
-                "device" => fields.device = Some(map.next_value()?),
-                "batchId" => fields.batch_id = Some(map.next_value()?),
-                "records" => fields.records = Some(map.next_value()?),
-                "record" => fields.record = Some(map.next_value()?),
+            let repeated = match name.0.as_ref() {
+                "user" => fields.user.replace(map.next_value()?).map(|_| "user"),
+                "device" => fields.device.replace(map.next_value()?).map(|_| "device"),
+                "batchId" => fields.batch_id.replace(map.next_value()?).map(|_| "batchId"),
+                "records" => fields.records.replace(map.next_value()?).map(|_| "records"),
+                "record" => fields.record.replace(map.next_value()?).map(|_| "record"),
                 name => {
                     map.next_value::<IgnoredAny>()?;
                     if fields.unknown.as_deref().is_none_or(|first| name < first) {
                         fields.unknown = Some(name.to_owned());
                     }
+                    None
                 }
-            }
+            };
+            fields.repeated = fields.repeated.or(repeated);
         }
         Ok(fields)
     }
