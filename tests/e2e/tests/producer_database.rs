@@ -12,7 +12,7 @@ use futures::future::join_all;
 use producer::Settings;
 use producer::database::{Database, DatabaseSettings};
 use producer::idempotency::store::KeptAnswers;
-use producer::keys::store::NewKey;
+use producer::keys::store::{NewKey, Revocation};
 use producer::keys::token::Token;
 use producer_accounts::{Accounts, path_of};
 use rdkafka::mocking::MockCluster;
@@ -183,8 +183,10 @@ impl Stage {
         assert_eq!(kept, token.hash().as_bytes());
 
         let revoked = Instant::now();
-        assert!(self.database.revoke_key(token.id()).await.unwrap());
-        assert!(!self.database.revoke_key(token.id()).await.unwrap(), "only once");
+        assert_eq!(self.database.revoke_key(token.id()).await, Ok(Revocation::Done));
+        let again = self.database.revoke_key(token.id()).await;
+        assert!(matches!(again, Ok(Revocation::Before(_))), "{again:?}");
+        assert_eq!(self.database.revoke_key("0").await, Ok(Revocation::NoSuchKey));
         for producer in 0..2 {
             let request = self.upload(producer, &token);
             eventually("refused", || async {

@@ -5,7 +5,7 @@ use super::{Away, DatabaseSettings};
 use runtime::postgres::quoted;
 use sha2::{Digest, Sha256};
 use sqlx::{
-    Executor, PgConnection,
+    Connection, Executor, PgConnection,
     migrate::{MigrateError, Migrator},
     postgres::PgPoolOptions,
 };
@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 /// Longest wait for all migrations, including those of a replica that was first.
 const MIGRATION_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// PostgreSQL keeps so many bytes of a name and cuts off the rest in silence.
 const LONGEST_NAME: usize = 63;
 
@@ -39,6 +41,7 @@ pub fn name(records: &str) -> String {
 
 /// Creates the schema where it is missing, and brings its tables to this release. Many replicas may do so at once.
 pub async fn migrate(settings: &DatabaseSettings) -> Result<(), Away> {
+    reach(settings).await?;
     let schema = quoted(&settings.schema);
     let search_path = schema.clone();
     // One session, for the lock; and one of its own, because the others are given up sooner.
@@ -77,6 +80,15 @@ pub async fn migrate(settings: &DatabaseSettings) -> Result<(), Away> {
             "migrations did not end within {} s",
             MIGRATION_TIMEOUT.as_secs()
         ))),
+    }
+}
+
+/// Finds out at once why a server cannot be reached: a pool tries again and again, and then says that it took too long.
+async fn reach(settings: &DatabaseSettings) -> Result<(), Away> {
+    let options = settings.options();
+    match timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options)).await {
+        Ok(connected) => Ok(connected?.close().await?),
+        Err(_) => Err(Away(format!("no connection within {} s", CONNECT_TIMEOUT.as_secs()))),
     }
 }
 

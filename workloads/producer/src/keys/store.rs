@@ -50,6 +50,17 @@ pub struct NewKey {
     pub quota: Option<NonZeroU32>,
 }
 
+/// What came of revoking a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Revocation {
+    /// It is revoked.
+    Done,
+    /// It was revoked before, then.
+    Before(DateTime<Utc>),
+    /// There is none with this id.
+    NoSuchKey,
+}
+
 impl Database {
     /// Keeps the hash of `token` as a key.
     pub async fn create_key(&self, token: &Token, new: NewKey) -> Result<(), Away> {
@@ -80,13 +91,18 @@ impl Database {
             .await
     }
 
-    /// Revokes a key. `false` where there is none with this id, or it is revoked already.
-    pub async fn revoke_key(&self, id: &str) -> Result<bool, Away> {
-        let query = "UPDATE api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL";
+    /// Revokes a key.
+    pub async fn revoke_key(&self, id: &str) -> Result<Revocation, Away> {
+        let revoke = "UPDATE api_key SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL";
+        let look = "SELECT revoked_at FROM api_key WHERE id = $1 AND revoked_at IS NOT NULL";
         let id = id.to_owned();
         self.ask(async move |pool| {
-            let done = sqlx::query(query).bind(id).execute(&pool).await?;
-            Ok(done.rows_affected() == 1)
+            let done = sqlx::query(revoke).bind(&id).execute(&pool).await?;
+            if done.rows_affected() == 1 {
+                return Ok(Revocation::Done);
+            }
+            let before: Option<DateTime<Utc>> = sqlx::query_scalar(look).bind(&id).fetch_optional(&pool).await?;
+            Ok(before.map_or(Revocation::NoSuchKey, Revocation::Before))
         })
         .await
     }
