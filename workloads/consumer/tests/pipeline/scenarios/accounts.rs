@@ -2,6 +2,7 @@
 
 use crate::{
     load::{Load, envelope, record},
+    reader::Reader,
     stage::{PARTITIONS, Stage},
     stored::Stored,
     wait,
@@ -110,27 +111,35 @@ pub(crate) async fn what_kafka_deleted_is_told(stage: Stage) -> Result<()> {
     reader.terminate().await
 }
 
+/// An upload of which nothing can be stored.
+fn wrong(number: u64) -> (String, Vec<u8>) {
+    let records = (0..50)
+        .map(|index| json!({"id": format!("{number}-{index}")}))
+        .collect();
+    let user = format!("user-{number}");
+    let value = envelope(&user, Utc::now(), records).encode(Source::Sms);
+    (user, value)
+}
+
+/// Until both lanes of a topic hold back what they have.
+async fn until_breakers_open(reader: &Reader) -> Result<()> {
+    wait::until("every breaker is open", SOON, async || {
+        let open = reader.metric(metric::CONSUMER_BREAKERS, "").await?;
+        Ok((open != 2.0).then(|| open.to_string()))
+    })
+    .await
+}
+
 /// A release of the producer that writes what nobody understands: it is kept, not given up, until somebody says so.
 pub(crate) async fn where_nearly_nothing_can_be_stored_nothing_is_given_up(stage: Stage) -> Result<()> {
     let mut load = Load::new(&stage)?;
     load.upload(Source::Sms, 4, 25).await?;
-    let wrong = |number: u64| {
-        let records = (0..50)
-            .map(|index| json!({"id": format!("{number}-{index}")}))
-            .collect();
-        let user = format!("user-{number}");
-        (user.clone(), envelope(&user, Utc::now(), records).encode(Source::Sms))
-    };
     // Enough for each lane.
     load.send(Source::Sms, (0..400).map(wrong).collect()).await?;
     // Lanes fill to thousands before they are written, so that each begins with what is wrong.
     let reader = stage.start(&SMS, &[(env::BATCH_LINGER_MS, "1500".to_owned())])?;
     reader.until_not_ready(&["dead_letters"]).await?;
-    wait::until("every breaker is open", SOON, async || {
-        let open = reader.metric(metric::CONSUMER_BREAKERS, "").await?;
-        Ok((open != 2.0).then(|| open.to_string()))
-    })
-    .await?;
+    until_breakers_open(&reader).await?;
     let log = reader.log()?;
     ensure!(
         log.contains("records cannot be stored (timestamp: is missing)"),
@@ -152,15 +161,9 @@ pub(crate) async fn where_nearly_nothing_can_be_stored_nothing_is_given_up(stage
 /// Somebody passes over what nobody understands: what was held back is no reason any more not to be ready.
 pub(crate) async fn a_fence_ends_what_was_refused(stage: Stage) -> Result<()> {
     let load = Load::new(&stage)?;
-    let wrong = |number: u64| {
-        let records = (0..50)
-            .map(|index| json!({"id": format!("{number}-{index}")}))
-            .collect();
-        let user = format!("user-{number}");
-        (user.clone(), envelope(&user, Utc::now(), records).encode(Source::Sms))
-    };
     load.send(Source::Sms, (0..400).map(wrong).collect()).await?;
     let reader = stage.start(&SMS, &[(env::BATCH_LINGER_MS, "1500".to_owned())])?;
+    until_breakers_open(&reader).await?;
     reader.until_not_ready(&["dead_letters"]).await?;
     let stored = Stored::of(&stage)?;
     for (topic, partition, end) in stage.ends(&SMS)? {
