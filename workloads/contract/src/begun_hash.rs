@@ -1,6 +1,5 @@
 //! SHA-1 of texts that begin the same way. What they share is hashed once, and an end of a usual length takes one call of
-//! the compression function: hashing is a quarter of what reading a record costs, and the general hasher needs nearly
-//! twice the time for such short ends.
+//! the compression function, with no buffer to be filled first.
 
 use sha1::block_api::compress;
 
