@@ -2,6 +2,7 @@
 
 use contract::env;
 use reqwest::{Client, StatusCode};
+use serde_json::json;
 use std::{
     io::Read,
     net::TcpListener,
@@ -10,7 +11,7 @@ use std::{
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 /// Files that a producer is allowed at its start: what a system gives that was told nothing.
 const SOFT_LIMIT: &str = "1024";
@@ -59,6 +60,16 @@ impl Producer {
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    /// Uploads a good record, which is taken in this time.
+    pub(crate) async fn takes(&self, client: &Client, id: &str, patience: Duration) {
+        let record = json!({"id": id, "timestamp": 0, "sender": "BANK", "body": "debited"});
+        let request = client
+            .post(self.url("/v1/sync/sms"))
+            .json(&json!({"user": "u", "device": "d", "record": record}));
+        let answer = timeout(patience, request.send()).await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await.unwrap());
     }
 
     /// Waits until `path` is answered with 200.

@@ -3,7 +3,7 @@
 use crate::child::Producer;
 use futures::future::join_all;
 use rdkafka::mocking::MockCluster;
-use reqwest::{Client, StatusCode};
+use reqwest::Client;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde_json::{Value, json};
 use std::{collections::BTreeMap, time::Duration};
@@ -193,12 +193,7 @@ async fn well_behaved(producer: &Producer, mut over: watch::Receiver<bool>) -> u
     let client = Client::builder().pool_max_idle_per_host(0).build().unwrap();
     let mut taken = 0;
     while !*over.borrow_and_update() {
-        let record = json!({"id": taken.to_string(), "timestamp": 0, "sender": "BANK", "body": "debited"});
-        let request = client
-            .post(producer.url("/v1/sync/sms"))
-            .json(&json!({"user": "u", "device": "d", "record": record}));
-        let answer = timeout(LIFE, request.send()).await.unwrap().unwrap();
-        assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await.unwrap());
+        producer.takes(&client, &taken.to_string(), LIFE).await;
         taken += 1;
         sleep(Duration::from_millis(50)).await;
     }

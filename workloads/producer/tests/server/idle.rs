@@ -3,8 +3,7 @@
 use crate::child::Producer;
 use contract::message::MAX_BODY;
 use rdkafka::mocking::MockCluster;
-use reqwest::{Client, StatusCode};
-use serde_json::json;
+use reqwest::Client;
 use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -44,12 +43,7 @@ async fn bodies_that_do_not_come_take_up_no_room() {
         clients.push(idle(&producer, &format!("Content-Length: {MAX_BODY}")).await);
         clients.push(idle(&producer, "Transfer-Encoding: chunked").await);
     }
-    let record = json!({"id": "1", "timestamp": 0, "sender": "BANK", "body": "debited"});
-    let request = client
-        .post(producer.url("/v1/sync/sms"))
-        .json(&json!({"user": "u", "device": "d", "record": record}));
-    let answer = timeout(SOON, request.send()).await.unwrap().unwrap();
-    assert_eq!(answer.status(), StatusCode::OK, "{}", answer.text().await.unwrap());
+    producer.takes(&client, "1", SOON).await;
     drop(clients);
     producer.end();
 }
