@@ -8,7 +8,6 @@ mod scale_sim;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 
-use crate::binaries::Binaries;
 use crate::environment::Options;
 
 /// Measures, and shows the figures beside the most that they may be; the last line is JSON
@@ -52,14 +51,14 @@ enum Name {
 
 pub(crate) fn run(bench: &Bench) -> Result<()> {
     match bench.name {
-        Name::Consume => own_services::run(bench, "bench_consume", Binaries::build_fast_data_path),
-        Name::Ingest => own_services::run(bench, "bench_ingest", Binaries::build_fast_data_path),
-        Name::Memory => own_services::run(bench, "bench_memory", Binaries::build_fast_data_path),
+        Name::Consume => own_services::run_release(bench, "bench_consume", &[]),
+        Name::Ingest => own_services::run_release(bench, "bench_ingest", &["producer", "producer_without_kafka"]),
+        Name::Memory => own_services::run_release(bench, "bench_memory", &["consumer", "producer"]),
         Name::Operator => operator::run(bench),
-        Name::Offsets => own_services::run(bench, "bench_offsets", Binaries::build),
+        Name::Offsets => own_services::run(bench, "bench_offsets"),
         Name::Scale => scale::run(bench),
         Name::ScaleSim => scale_sim::run(bench),
-        Name::Poison => own_services::run(bench, "bench_poison", Binaries::build_fast_data_path),
-        Name::Sink => own_services::run(bench, "bench_sink", Binaries::build_fast_data_path),
+        Name::Poison => own_services::run_release(bench, "bench_poison", &["consumer"]),
+        Name::Sink => own_services::run_release(bench, "bench_sink", &[]),
     }
 }

@@ -1,4 +1,5 @@
-//! The workspace's binaries, always built with one command line so that every crate is compiled with one set of features.
+//! The workspace's binaries, always built with one command line for each profile, so that every crate is compiled with one
+//! set of features.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -12,38 +13,6 @@ use serde::Deserialize;
 
 use crate::workspace;
 
-/// What each record passes on its way from a request to a row.
-const DATA_PATH: &[&str] = &[
-    "actix-http",
-    "actix-router",
-    "actix-server",
-    "actix-service",
-    "actix-web",
-    "bytes",
-    "chrono",
-    "consumer",
-    "contract",
-    "digest",
-    "futures-util",
-    "http",
-    "httparse",
-    "itoa",
-    "memchr",
-    "mio",
-    "producer",
-    "prometheus",
-    "rdkafka",
-    "runtime",
-    "serde_core",
-    "serde_json",
-    "sha1",
-    "simdutf8",
-    "tokio",
-    "tokio-util",
-    "uuid",
-    "zmij",
-];
-
 /// Paths of the binaries that were built, by name.
 #[derive(Debug)]
 pub(crate) struct Binaries(BTreeMap<String, PathBuf>);
@@ -54,16 +23,10 @@ impl Binaries {
         Self::cargo_build(step, &["--bins"])
     }
 
-    /// Builds all binaries, and what is measured in the data path as fast as it can be.
-    pub(crate) fn build_fast_data_path(step: &Step) -> Result<Self> {
-        let settings: Vec<String> = DATA_PATH
-            .iter()
-            .flat_map(|name| {
-                ["opt-level=3", "codegen-units=1"].map(|setting| format!("profile.dev.package.{name}.{setting}"))
-            })
-            .collect();
-        let settings = settings.iter().flat_map(|setting| ["--config", setting]);
-        let what: Vec<&str> = std::iter::once("--bins").chain(settings).collect();
+    /// Builds these binaries as they are published, as fast as they can be.
+    pub(crate) fn build_release(step: &Step, names: &[&str]) -> Result<Self> {
+        let names = names.iter().flat_map(|name| ["--bin", name]);
+        let what: Vec<&str> = std::iter::once("--release").chain(names).collect();
         Self::cargo_build(step, &what)
     }
 

@@ -62,6 +62,9 @@ enum Command {
         /// Load them into a cluster that is up
         #[arg(long, value_enum)]
         load: Option<Loadable>,
+        /// Compile them for speed, to publish them: takes a quarter of an hour
+        #[arg(long, conflicts_with = "load")]
+        release: bool,
     },
     /// The embedded cluster
     Cluster {
@@ -137,13 +140,13 @@ fn run(command: Command) -> Result<()> {
             let binaries = progress.run("cargo build", Binaries::build)?;
             generate::run(&binaries, check, &progress)
         }
-        Command::Images { load } => build_images(load, &progress),
+        Command::Images { load, release } => build_images(load, release, &progress),
         Command::Cluster { action } => manage_cluster(action, &progress),
         Command::Services { action } => manage_services(action, &progress),
     }
 }
 
-fn build_images(load: Option<Loadable>, progress: &Progress) -> Result<()> {
+fn build_images(load: Option<Loadable>, release: bool, progress: &Progress) -> Result<()> {
     let docker = matches!(load, Some(Loadable::Kind));
     let programs = if docker { vec!["docker", "kind"] } else { vec![] };
     toolchain::ensure(Needs {
@@ -151,7 +154,10 @@ fn build_images(load: Option<Loadable>, progress: &Progress) -> Result<()> {
         programs,
         ..Needs::default()
     })?;
-    let binaries = progress.run("cargo build", Binaries::build)?;
+    let binaries = progress.run("cargo build", |step| match release {
+        true => Binaries::build_release(step, &images::NAMES),
+        false => Binaries::build(step),
+    })?;
     let images = if docker {
         Images::docker(&binaries, None, progress)?
     } else {

@@ -10,8 +10,18 @@ use crate::binaries::Binaries;
 use crate::toolchain::{self, Needs};
 use crate::{foreground, parallel};
 
-/// Runs the benchmark that this binary is, once `build` has built it.
-pub(super) fn run(bench: &Bench, binary: &str, build: fn(&Step) -> Result<Binaries>) -> Result<()> {
+/// Runs the benchmark that this binary is, which measures the operator.
+pub(super) fn run(bench: &Bench, binary: &str) -> Result<()> {
+    built(bench, binary, Binaries::build)
+}
+
+/// Runs the benchmark that this binary is, which measures the data path: as it is published, with these workloads.
+pub(super) fn run_release(bench: &Bench, binary: &str, workloads: &[&str]) -> Result<()> {
+    let names: Vec<&str> = std::iter::once(binary).chain(workloads.iter().copied()).collect();
+    built(bench, binary, |step| Binaries::build_release(step, &names))
+}
+
+fn built(bench: &Bench, binary: &str, build: impl FnOnce(&Step) -> Result<Binaries> + Send) -> Result<()> {
     toolchain::ensure(Needs {
         services: true,
         ..Needs::default()
