@@ -32,8 +32,6 @@ const SCHEMA: &str = "bench_sink";
 pub(crate) struct Rates {
     /// Ours, with as many writes at a time as the consumer has by default.
     pub(crate) ours: f64,
-    /// Ours, with one write at a time.
-    pub(crate) ours_alone: f64,
     /// Those of `psql`.
     pub(crate) theirs: f64,
 }
@@ -88,11 +86,10 @@ pub(crate) async fn measure(running: &Running, progress: &Progress, extent: Exte
         ));
     }
     postgres.close().await;
-    Ok(Rates {
-        ours: median(ours),
-        ours_alone: median(ours_alone),
-        theirs: median(theirs),
-    })
+    let (ours, ours_alone, theirs) = (median(ours), median(ours_alone), median(theirs));
+    let step = progress.step("PostgreSQL, one write at a time");
+    step.done(&format!("{ours_alone:.0}/s, {:.3} of psql's", ours_alone / theirs));
+    Ok(Rates { ours, theirs })
 }
 
 /// Seconds that the consumer's writers take for all batches, each lane the batches of its partitions.

@@ -19,6 +19,14 @@ pub fn of(error: &sqlx::Error) -> Fault {
     }
 }
 
+/// The SQLSTATE of a row that is against a `CHECK` constraint.
+pub const BROKEN_RULE: &str = "23514";
+
+/// Whether a row is against a rule that somebody gave the table.
+pub fn is_broken_rule(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.code().as_deref() == Some(BROKEN_RULE))
+}
+
 /// Whether a row is there already that may be there once only.
 pub fn is_unique_violation(error: &sqlx::Error) -> bool {
     matches!(error, sqlx::Error::Database(error) if error.is_unique_violation())
@@ -69,13 +77,18 @@ pub fn describe(error: &sqlx::Error) -> String {
         sqlx::Error::Database(error) => {
             let state = error.code().unwrap_or_default().into_owned();
             match of_state(&state) {
-                Fault::Data => format!("SQLSTATE {state}: {}", data_class(&state)),
+                Fault::Data => refusal(&state),
                 Fault::Setup => format!("SQLSTATE {state}: {}; {}", error.message(), advice(&state)),
                 Fault::Passing => format!("SQLSTATE {state}: {}", error.message()),
             }
         }
         other => other.to_string(),
     }
+}
+
+/// Why a row is refused, in words.
+pub fn refusal(state: &str) -> String {
+    format!("SQLSTATE {state}: {}", data_class(state))
 }
 
 fn data_class(state: &str) -> &'static str {

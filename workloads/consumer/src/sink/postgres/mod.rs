@@ -6,7 +6,7 @@
 //! - [`table`](mod@table): the statements of each source
 //! - [`accounts`]: what became of every record; [`erased`]: users of whom nothing is stored again
 //! - [`copy`]: rows in PostgreSQL's binary COPY format
-//! - [`write`](mod@write): one batch in one transaction
+//! - [`write`](mod@write): one batch in one transaction; `rules`: what the tables do not take
 //! - [`fault`]: what an error means
 
 pub mod accounts;
@@ -17,6 +17,7 @@ pub mod fault;
 pub mod ledger;
 pub mod months;
 pub mod rewind;
+mod rules;
 pub mod schema;
 pub mod table;
 pub mod write;
@@ -26,6 +27,7 @@ use crate::{
     sink::{Fault, POSTGRES, StoreError},
 };
 use contract::Source;
+use rules::Rules;
 use runtime::postgres::quoted;
 use sqlx::{
     Executor, PgConnection, PgPool,
@@ -58,6 +60,7 @@ const BRIEF_WAIT: &str = "SET LOCAL lock_timeout = '2s'";
 pub struct Postgres {
     pool: PgPool,
     sources: BTreeSet<Source>,
+    rules: Rules,
 }
 
 impl Postgres {
@@ -80,7 +83,11 @@ impl Postgres {
                 })
             })
             .connect_lazy_with(connect_options(config).options(SESSION.iter().copied()));
-        Postgres { pool, sources }
+        Postgres {
+            pool,
+            sources,
+            rules: Rules::default(),
+        }
     }
 
     /// The sources that this pool can store.

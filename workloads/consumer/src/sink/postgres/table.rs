@@ -58,10 +58,26 @@ pub fn staging(source: Source) -> String {
     )
 }
 
-/// Fills the source's table.
-pub fn copy(source: Source) -> String {
-    format!("COPY {source} ({}) FROM STDIN (FORMAT binary)", names(source))
+/// Fills the source's table, but for rows against the condition.
+pub fn copy(source: Source, condition: Option<&str>) -> String {
+    let condition = condition
+        .map(|condition| format!(" WHERE {condition}"))
+        .unwrap_or_default();
+    format!(
+        "COPY {source} ({}) FROM STDIN (FORMAT binary){condition}",
+        names(source)
+    )
 }
+
+/// The condition under which a row meets all `CHECK` constraints of the table `$1`; what is unknown passes, as with them.
+/// Null where there are none, and where a condition of COPY would not see the row as they do: before a trigger has changed
+/// it, and before it has a partition.
+pub const RULES: &str = "SELECT CASE WHEN count(*) FILTER (WHERE rule ~ '\\mtableoid\\M') = 0 \
+                              AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgtype & 7 = 7 AND (tgrelid = $1::regclass \
+                                  OR tgrelid IN (SELECT relid FROM pg_partition_tree($1::regclass)))) \
+                              THEN string_agg(format('(%s) IS NOT FALSE', rule), ' AND ' ORDER BY conname) END \
+                         FROM (SELECT conname, pg_get_expr(conbin, conrelid) AS rule FROM pg_constraint \
+                               WHERE conrelid = $1::regclass AND contype = 'c') rules";
 
 /// Fills the staging table.
 pub fn stage(source: Source) -> String {
@@ -134,9 +150,13 @@ mod tests {
              \"offset\" bigint, index integer, raw jsonb, name text) ON COMMIT DELETE ROWS;\n"
         );
         assert_eq!(
-            copy(Source::Events),
+            copy(Source::Events, None),
             "COPY events (record_id, event_time, tenant, user_id, device_id, batch_id, received_at, topic_id, partition, \
              \"offset\", index, raw, name) FROM STDIN (FORMAT binary)"
+        );
+        assert_eq!(
+            copy(Source::Events, Some("(name <> '') IS NOT FALSE")),
+            copy(Source::Events, None) + " WHERE (name <> '') IS NOT FALSE"
         );
         assert_eq!(
             stage(Source::Events),

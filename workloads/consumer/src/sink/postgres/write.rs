@@ -6,6 +6,7 @@ use super::{
     erased::{self, BEGIN_WRITE, Erased},
     fault,
     ledger::{self, LedgerKey},
+    rules::Rules,
     store_error, table, unanswered,
 };
 use crate::{
@@ -87,15 +88,25 @@ impl Postgres {
         suspect: &mut Suspect,
     ) -> Result<Outcome<'a>, sqlx::Error> {
         let mut copied = async |connection: &mut PgConnection, source, rows: &[&Row<'_>]| {
-            copy_new(connection, source, rows).await.map_err(|failure| {
-                *suspect = failure.place.map(|place| (source, place));
-                failure.error
-            })
+            copy_new(connection, &self.rules, source, rows)
+                .await
+                .map_err(|failure| {
+                    *suspect = failure.place.map(|place| (source, place));
+                    failure.error
+                })
         };
-        match self.each(key, batch, given_up, &mut copied).await {
+        let mut outcome = self.each(key, batch, given_up, &mut copied).await;
+        if outcome.as_ref().is_err_and(fault::is_broken_rule) && self.learn_rules().await? {
+            tracing::info!("a table has rules that were not known; rows against them are left out from now on");
+            outcome = self.each(key, batch, given_up, &mut copied).await;
+        }
+        match outcome {
             Err(error) if fault::is_unique_violation(&error) => {
                 tracing::info!("records of this batch were stored by somebody else just now; merging it");
-                self.each(key, batch, given_up, &mut merge).await
+                let mut merged = async |connection: &mut PgConnection, source, rows: &[&Row<'_>]| {
+                    merge(connection, source, rows).await.map(Copied::all)
+                };
+                self.each(key, batch, given_up, &mut merged).await
             }
             outcome => outcome,
         }
@@ -106,21 +117,28 @@ impl Postgres {
         key: &LedgerKey,
         batch: &'a Batch<'a>,
         given_up: &HashSet<RecordPlace>,
-        write: &mut impl AsyncFnMut(&mut PgConnection, Source, &[&Row<'_>]) -> Result<Vec<usize>, sqlx::Error>,
+        write: &mut impl AsyncFnMut(&mut PgConnection, Source, &[&Row<'_>]) -> Result<Copied, sqlx::Error>,
     ) -> Result<Outcome<'a>, sqlx::Error> {
-        let Some((mut begun, candidates)) = self.begin(key, batch, given_up).await? else {
+        let Some((mut begun, mut candidates)) = self.begin(key, batch, given_up).await? else {
             return Ok(Outcome::Fenced);
         };
-        for (source, rows) in &candidates.chosen {
-            match write(&mut begun.session.connection, *source, rows).await {
-                Ok(places) => begun.stored.extend(places.into_iter().map(|place| rows[place])),
-                Err(error) => {
-                    begun.session.undo_after(&error).await;
-                    return Err(error);
+        for (source, mut rows) in std::mem::take(&mut candidates.chosen) {
+            while !rows.is_empty() {
+                match write(&mut begun.session.connection, source, &rows).await {
+                    Ok(Copied { stored, refused }) => {
+                        begun.stored.extend(stored.into_iter().map(|place| rows[place]));
+                        let refused = refused
+                            .into_iter()
+                            .map(|place| (place, fault::refusal(fault::BROKEN_RULE)));
+                        rows = begun.settle(source, rows, refused.collect(), &mut candidates);
+                    }
+                    Err(error) => {
+                        begun.session.undo_after(&error).await;
+                        return Err(error);
+                    }
                 }
             }
         }
-        begun.accepted = candidates.chosen;
         Ok(Outcome::Written(begun))
     }
 
@@ -140,18 +158,8 @@ impl Postgres {
             write.session.connection.execute("SAVEPOINT piece").await?;
             // What takes the place of rows that are refused may be refused itself.
             while !rows.is_empty() {
-                let guilty = write.pieces(source, &rows, suspect.take()).await?;
-                let refused: HashSet<usize> = guilty.iter().map(|(place, _)| *place).collect();
-                let good = (0..rows.len()).filter(|place| !refused.contains(place));
-                let accepted = write.accepted.entry(source).or_default();
-                accepted.extend(good.map(|place| rows[place]));
-                let refused = guilty.into_iter().map(|(place, reason)| (rows[place], reason));
-                let refused: Vec<(&Row<'_>, String)> = refused.collect();
-                rows = refused
-                    .iter()
-                    .filter_map(|(row, _)| candidates.instead_of(row))
-                    .collect();
-                write.refused.extend(refused);
+                let guilty = write.pieces(&self.rules, source, &rows, suspect.take()).await?;
+                rows = write.settle(source, rows, guilty, &mut candidates);
             }
             write.session.connection.execute("RELEASE SAVEPOINT piece").await?;
         }
@@ -198,21 +206,48 @@ impl Postgres {
 }
 
 impl<'a> Write<'a> {
+    /// Takes note of rows of one source that were written, but for the `guilty` ones. Answers what takes the place of those.
+    fn settle(
+        &mut self,
+        source: Source,
+        rows: Vec<&'a Row<'a>>,
+        guilty: Vec<(usize, String)>,
+        candidates: &mut Candidates<'a>,
+    ) -> Vec<&'a Row<'a>> {
+        let accepted = self.accepted.entry(source).or_default();
+        if guilty.is_empty() {
+            accepted.extend(rows);
+            return Vec::new();
+        }
+        let places: HashSet<usize> = guilty.iter().map(|(place, _)| *place).collect();
+        let good = (0..rows.len()).filter(|place| !places.contains(place));
+        accepted.extend(good.map(|place| rows[place]));
+        let instead = guilty
+            .iter()
+            .filter_map(|(place, _)| candidates.instead_of(rows[*place]));
+        let instead = instead.collect();
+        let refused = guilty.into_iter().map(|(place, reason)| (rows[place], reason));
+        self.refused.extend(refused);
+        instead
+    }
+
     /// Writes rows of one source in pieces, and finds those that PostgreSQL cannot store: by their places, with the
     /// reason of each.
     async fn pieces(
         &mut self,
+        rules: &Rules,
         source: Source,
         rows: &[&'a Row<'a>],
         suspect: Option<usize>,
     ) -> Result<Vec<(usize, String)>, sqlx::Error> {
         let connection = &mut *self.session.connection;
-        let known = known(connection, source, rows).await?;
-        let mut stored = Vec::new();
-        let guilty = isolate(rows.len(), suspect, async |range: Range<usize>| {
-            match piece(connection, source, rows, &known, range.clone()).await {
-                Ok(places) => {
-                    stored.extend(places);
+        let known = known(connection, source, rows.iter().copied()).await?;
+        let (mut stored, mut left_out) = (Vec::new(), Vec::new());
+        let mut guilty = isolate(rows.len(), suspect, async |range: Range<usize>| {
+            match piece(connection, rules, source, rows, &known, range.clone()).await {
+                Ok(copied) => {
+                    stored.extend(copied.stored);
+                    left_out.extend(copied.refused);
                     Ok(None)
                 }
                 Err(failure) if fault::of(&failure.error) == Fault::Data => Ok(Some(Refusal {
@@ -224,6 +259,10 @@ impl<'a> Write<'a> {
         })
         .await?;
         self.stored.extend(stored.into_iter().map(|place: usize| rows[place]));
+        let left_out = left_out
+            .into_iter()
+            .map(|place| (place, fault::refusal(fault::BROKEN_RULE)));
+        guilty.extend(left_out);
         Ok(guilty)
     }
 }
@@ -257,16 +296,36 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Writes the rows in `range`, or has no effect; answers the places of those that were stored, among all `rows`. A piece
-/// that fails is rolled back to the savepoint, which moves on after each piece that is written.
+/// What became of rows that were offered to PostgreSQL, by their places. Others were there already.
+#[derive(Debug, Default)]
+struct Copied {
+    /// They are new, or newer than what was there.
+    stored: Vec<usize>,
+    /// They are against a rule of the table.
+    refused: Vec<usize>,
+}
+
+impl Copied {
+    /// None of them is refused.
+    fn all(stored: Vec<usize>) -> Copied {
+        Copied {
+            stored,
+            refused: Vec::new(),
+        }
+    }
+}
+
+/// Writes the rows in `range`, or has no effect; answers what became of them, by places among all `rows`. A piece that
+/// fails is rolled back to the savepoint, which moves on after each piece that is written.
 async fn piece(
     connection: &mut PgConnection,
+    rules: &Rules,
     source: Source,
     rows: &[&Row<'_>],
     known: &HashSet<usize>,
     range: Range<usize>,
-) -> Result<Vec<usize>, Failure> {
-    let mut written = copy_unknown(connection, source, rows, known, range.clone()).await;
+) -> Result<Copied, Failure> {
+    let mut written = copy_unknown(connection, rules, source, rows, known, range.clone()).await;
     if let Err(failure) = &written
         && fault::is_unique_violation(&failure.error)
     {
@@ -274,13 +333,13 @@ async fn piece(
         connection.execute("ROLLBACK TO SAVEPOINT piece").await?;
         let merged = merge(connection, source, &rows[range.clone()]).await;
         written = merged
-            .map(|places| places.into_iter().map(|place| range.start + place).collect())
+            .map(|places| Copied::all(places.into_iter().map(|place| range.start + place).collect()))
             .map_err(Failure::from);
     }
     match written {
-        Ok(stored) => {
+        Ok(copied) => {
             connection.execute(AssertSqlSafe(table::next_piece(source))).await?;
-            Ok(stored)
+            Ok(copied)
         }
         Err(failure) => {
             connection.execute("ROLLBACK TO SAVEPOINT piece").await?;
@@ -289,43 +348,80 @@ async fn piece(
     }
 }
 
-/// Copies the rows whose ids are new, and merges those of the others that may be newer; answers the places of those that
-/// were stored.
-async fn copy_new(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, Failure> {
-    let known = known(connection, source, rows).await?;
-    copy_unknown(connection, source, rows, &known, 0..rows.len()).await
+/// Copies the rows whose ids are new, and merges those of the others that may be newer.
+async fn copy_new(
+    connection: &mut PgConnection,
+    rules: &Rules,
+    source: Source,
+    rows: &[&Row<'_>],
+) -> Result<Copied, Failure> {
+    let known = known(connection, source, rows.iter().copied()).await?;
+    copy_unknown(connection, rules, source, rows, &known, 0..rows.len()).await
 }
 
 /// As [`copy_new`], of the rows in `range`, where it is `known` which ids are stored already.
 async fn copy_unknown(
     connection: &mut PgConnection,
+    rules: &Rules,
     source: Source,
     rows: &[&Row<'_>],
     known: &HashSet<usize>,
     range: Range<usize>,
-) -> Result<Vec<usize>, Failure> {
+) -> Result<Copied, Failure> {
     let (older, new): (Vec<usize>, Vec<usize>) = range.partition(|place| known.contains(place));
-    let part = |places: &[usize]| -> Vec<&Row> { places.iter().map(|place| rows[*place]).collect() };
-    copy(connection, source, &part(&new)).await.map_err(|error| Failure {
-        place: fault::copied(&error).and_then(|place| new.get(place).copied()),
-        error,
-    })?;
-    let mut stored = new;
+    let mut copied = copy_by_rules(connection, rules, source, rows, new).await?;
     if source.storage() == Storage::VersionedUpsert && !older.is_empty() {
-        let merged = merge(connection, source, &part(&older)).await?;
-        stored.extend(merged.into_iter().map(|place| older[place]));
+        let part: Vec<&Row<'_>> = older.iter().map(|place| rows[*place]).collect();
+        let merged = merge(connection, source, &part).await?;
+        copied.stored.extend(merged.into_iter().map(|place| older[place]));
     }
-    Ok(stored)
+    Ok(copied)
+}
+
+/// Copies the rows at `places`, but for those against the rules that are known of the table.
+async fn copy_by_rules(
+    connection: &mut PgConnection,
+    rules: &Rules,
+    source: Source,
+    rows: &[&Row<'_>],
+    mut places: Vec<usize>,
+) -> Result<Copied, Failure> {
+    let mut copied = Copied::default();
+    while !places.is_empty() {
+        let condition = rules.of(source);
+        let part = || places.iter().map(|place| rows[*place]);
+        let statement = table::copy(source, condition.as_deref());
+        let sent = send(connection, &statement, source, part()).await;
+        let count = sent.map_err(|error| Failure {
+            place: fault::copied(&error).and_then(|place| places.get(place).copied()),
+            error,
+        })?;
+        let Some(condition) = condition.filter(|_| count < places.len() as u64) else {
+            copied.stored.extend(places);
+            break;
+        };
+        let there = known(connection, source, part()).await?;
+        let (stored, left_out): (Vec<usize>, Vec<usize>) = (0..places.len()).partition(|index| there.contains(index));
+        copied.stored.extend(stored.into_iter().map(|index| places[index]));
+        let left_out: Vec<usize> = left_out.into_iter().map(|index| places[index]).collect();
+        if rules.still_hold(connection, source, &condition).await? {
+            copied.refused = left_out;
+            break;
+        }
+        // The table takes them now, or says itself what it does not take.
+        places = left_out;
+    }
+    Ok(copied)
 }
 
 /// Places of those rows whose ids are stored already.
-async fn known(
+async fn known<'a>(
     connection: &mut PgConnection,
     source: Source,
-    rows: &[&Row<'_>],
+    rows: impl Iterator<Item = &'a Row<'a>> + Clone,
 ) -> Result<HashSet<usize>, sqlx::Error> {
-    let users: Vec<&str> = rows.iter().map(|row| &*row.sender.user).collect();
-    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let users: Vec<&str> = rows.clone().map(|row| &*row.sender.user).collect();
+    let ids: Vec<Uuid> = rows.map(|row| row.id).collect();
     let places: Vec<(i64,)> = sqlx::query_as(AssertSqlSafe(table::known(source)))
         .bind(users)
         .bind(ids)
@@ -335,16 +431,9 @@ async fn known(
     Ok(places.into_iter().map(|(place,)| place as usize - 1).collect())
 }
 
-async fn copy(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<(), sqlx::Error> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    send(connection, &table::copy(source), source, rows).await
-}
-
 /// Copies rows to the staging table and merges them; answers the places of those that were new or newer.
 async fn merge(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>]) -> Result<Vec<usize>, sqlx::Error> {
-    send(connection, &table::stage(source), source, rows).await?;
+    send(connection, &table::stage(source), source, rows.iter().copied()).await?;
     let merged: Vec<(Uuid,)> = sqlx::query_as(AssertSqlSafe(table::merge(source)))
         .fetch_all(connection)
         .await?;
@@ -354,17 +443,18 @@ async fn merge(connection: &mut PgConnection, source: Source, rows: &[&Row<'_>])
         .collect())
 }
 
-async fn send(
+/// Sends rows to a COPY; answers how many of them it took.
+async fn send<'a>(
     connection: &mut PgConnection,
     statement: &str,
     source: Source,
-    rows: &[&Row<'_>],
-) -> Result<(), sqlx::Error> {
+    rows: impl Iterator<Item = &'a Row<'a>>,
+) -> Result<u64, sqlx::Error> {
     let mut body = connection.copy_in_raw(statement).await?;
-    for piece in copy::encode(source, rows.iter().copied()) {
+    for piece in copy::encode(source, rows) {
         body.send(piece).await?;
     }
-    body.finish().await.map(drop)
+    body.finish().await
 }
 
 /// A connection of the pool that goes back only in a known state; otherwise it is closed, and the server rolls back.

@@ -38,6 +38,8 @@ scenarios![
     copies::what_was_erased_makes_room_for_what_is_sent_later,
     copies::a_message_of_too_many_records_is_one_dead_letter,
     poison::what_postgresql_refuses_is_dead_lettered,
+    poison::what_a_trigger_refuses_is_dead_lettered,
+    poison::rules_of_tables_change,
     poison::what_mongodb_refuses_is_dead_lettered,
     poison::a_letter_that_is_too_long_is_written_again_alone,
     poison::dead_letters_are_sent_again,

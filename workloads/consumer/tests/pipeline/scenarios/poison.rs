@@ -28,6 +28,80 @@ pub(crate) async fn what_postgresql_refuses_is_dead_lettered(stage: Stage) -> Re
     poisoned(stage, "sender", json!("BLOCKED"), refusal).await
 }
 
+/// What a trigger refuses cannot be known before: it is looked for.
+pub(crate) async fn what_a_trigger_refuses_is_dead_lettered(stage: Stage) -> Result<()> {
+    stage.start_ready(&[Source::Sms]).await?.terminate().await?;
+    let function = "CREATE FUNCTION strict() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                    IF NEW.sender = 'BLOCKED' THEN RAISE check_violation; END IF; RETURN NEW; END $$";
+    let trigger = "CREATE TRIGGER strict BEFORE INSERT ON sms FOR EACH ROW EXECUTE FUNCTION strict()";
+    let mut connection = Stored::of(&stage)?.connection().await?;
+    connection.execute(function).await?;
+    connection.execute(trigger).await?;
+    let refusal = "SQLSTATE 23514: a constraint of the table is violated";
+    poisoned(stage, "sender", json!("BLOCKED"), refusal).await
+}
+
+/// Rules of a table may change at any time: none is held against a record that the table has no more, and none is
+/// overlooked that it has now.
+pub(crate) async fn rules_of_tables_change(stage: Stage) -> Result<()> {
+    let sources = [Source::Sms];
+    let reader = stage.start_ready(&sources).await?;
+    let stored = Stored::of(&stage)?;
+    let mut connection = stored.connection().await?;
+    let mut load = Load::new(&stage)?;
+    let letters = header::dead_letter_topic(&stage.topic(Source::Sms));
+    let mends = "CREATE FUNCTION mend() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+                 IF NEW.sender = 'ONE' THEN NEW.sender = 'MENDED'; END IF; RETURN NEW; END $$; \
+                 CREATE TRIGGER mend BEFORE INSERT ON sms FOR EACH ROW EXECUTE FUNCTION mend()";
+    let drop = "ALTER TABLE sms DROP CONSTRAINT strict";
+    let one = "ALTER TABLE sms ADD CONSTRAINT strict CHECK (sender <> 'ONE') NOT VALID";
+    let two = "ALTER TABLE sms DROP CONSTRAINT strict; \
+               ALTER TABLE sms ADD CONSTRAINT strict CHECK (sender <> 'TWO') NOT VALID";
+    // Of a COPY, which goes to another table than its rows.
+    let by_table =
+        "ALTER TABLE sms ADD CONSTRAINT strict CHECK (sender <> 'TWO' AND tableoid <> 'sms'::regclass) NOT VALID";
+    let as_before = "SELECT";
+    let changes = [
+        (one, 1),
+        (as_before, 1),
+        (two, 1),
+        (drop, 0),
+        (by_table, 1),
+        (drop, 0),
+        (one, 1),
+        (as_before, 1),
+        (mends, 0),
+    ];
+    let (mut rows, mut refused) = (0, 0);
+    for (round, (change, expected)) in changes.into_iter().enumerate() {
+        connection.execute(sqlx::raw_sql(change)).await?;
+        let records = (0..10).map(|number| {
+            let mut record = record(Source::Sms, 10 * round as u64 + number);
+            match number {
+                3 => record["sender"] = "ONE".into(),
+                7 => record["sender"] = "TWO".into(),
+                _ => {}
+            }
+            record
+        });
+        load.upload_records(Source::Sms, "user-1", records.collect()).await?;
+        stage.until_no_lag(&sources).await?;
+        rows += 10 - expected;
+        refused += expected;
+        let found = (
+            stored.count(Source::Sms).await? as i64,
+            stage.read_all(&letters)?.len() as i64,
+        );
+        ensure!(
+            found == (rows, refused),
+            "{change}: {found:?} rows and dead letters, not {:?}",
+            (rows, refused)
+        );
+    }
+    reader.until_ready().await?;
+    reader.terminate().await
+}
+
 /// This server of the MongoDB protocol takes no such name of a field; MongoDB itself would.
 pub(crate) async fn what_mongodb_refuses_is_dead_lettered(stage: Stage) -> Result<()> {
     let refusal = "error (2): the document cannot be stored";
