@@ -7,8 +7,8 @@ use futures::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::options::{AuthMechanism, ClientOptions, Credential, ServerAddress};
 use services::Running;
+use sqlx::FromRow;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, FromRow};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use uuid::Uuid;
@@ -82,7 +82,7 @@ impl Stores {
         let mut counts = BTreeMap::new();
         for source in &self.names.sources {
             let query = format!("SELECT count(*) FROM {}", self.table(*source));
-            let count = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&self.postgres).await;
+            let count = sqlx::query_scalar(&query).fetch_one(&self.postgres).await;
             counts.insert(*source, or_without_table(count)?.unwrap_or(0));
         }
         Ok(counts)
@@ -99,7 +99,7 @@ impl Stores {
     pub async fn rows(&self, source: Source) -> Result<Vec<Row>> {
         let columns = r#"record_id, topic_id, partition, "offset", index"#;
         let query = format!("SELECT {columns} FROM {}", self.table(source));
-        let rows = sqlx::query_as(AssertSqlSafe(query)).fetch_all(&self.postgres).await;
+        let rows = sqlx::query_as(&query).fetch_all(&self.postgres).await;
         Ok(or_without_table(rows)?.unwrap_or_default())
     }
 
@@ -128,7 +128,7 @@ impl Stores {
     pub async fn remove(&self) -> Result<()> {
         let schema = &self.names.schema;
         let query = format!(r#"DROP SCHEMA IF EXISTS "{schema}" CASCADE"#);
-        sqlx::query(AssertSqlSafe(query)).execute(&self.postgres).await?;
+        sqlx::query(&query).execute(&self.postgres).await?;
         self.mongodb.drop().await?;
         Ok(())
     }

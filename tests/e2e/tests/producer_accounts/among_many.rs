@@ -4,7 +4,7 @@ use super::Accounts;
 use contract::Source;
 use producer::ledger::message;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::Executor;
 use uuid::Uuid;
 
 const TOPIC_ID: Uuid = Uuid::from_u128(0x72);
@@ -52,7 +52,7 @@ impl Accounts {
         transaction.execute(message::BY_INDEX).await.unwrap();
         let rows = message::rows(Source::Sms);
         let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) {rows}");
-        let plan: Value = sqlx::query_scalar(AssertSqlSafe(explain))
+        let plan: Value = sqlx::query_scalar(&explain)
             .bind(TOPIC_ID)
             .bind(partition as i32)
             .bind(offset)

@@ -11,7 +11,7 @@ use serde_json::Value;
 use services::Running;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::types::Json;
-use sqlx::{AssertSqlSafe, Connection, FromRow, PgConnection};
+use sqlx::{Connection, FromRow, PgConnection};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::timeout;
@@ -96,7 +96,7 @@ impl Stores {
     pub(crate) async fn rows(&self, source: Source) -> Result<Vec<Stored>> {
         let mut connection = self.postgres().await?;
         let statement = format!(r#"SELECT record_id, topic_id, partition, "offset", index, raw FROM {source}"#);
-        let rows = sqlx::query_as::<_, Row>(AssertSqlSafe(statement)).fetch(&mut connection);
+        let rows = sqlx::query_as::<_, Row>(&statement).fetch(&mut connection);
         let stored = rows.map_ok(|row| Stored {
             record_id: row.record_id,
             topic: row.topic_id,

@@ -8,7 +8,7 @@ use mongodb::{
     bson::{Document, doc},
     options::{AuthMechanism, ClientOptions, Credential, ServerAddress},
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection, postgres::PgConnectOptions};
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
 use std::collections::BTreeSet;
 
 /// Somebody moves the ledger back by half.
@@ -87,7 +87,7 @@ impl Stored {
             "erased",
         ];
         let statement = format!("SELECT {} FROM tallies", columns.map(sum).join(", "));
-        Ok(sqlx::query_as(AssertSqlSafe(statement))
+        Ok(sqlx::query_as(&statement)
             .fetch_one(&mut self.connection().await?)
             .await?)
     }
@@ -125,8 +125,8 @@ impl Stored {
     }
 
     pub(crate) async fn count(&self, source: Source) -> Result<u64> {
-        let statement = AssertSqlSafe(format!("SELECT count(*) FROM {source}"));
-        let count: i64 = sqlx::query_scalar(statement)
+        let statement = format!("SELECT count(*) FROM {source}");
+        let count: i64 = sqlx::query_scalar(&statement)
             .fetch_one(&mut self.connection().await?)
             .await?;
         Ok(count.try_into()?)
@@ -147,10 +147,9 @@ impl Stored {
 
     /// A fingerprint of everything in a table, when it was stored included.
     pub(crate) async fn fingerprint(&self, source: Source) -> Result<String> {
-        let statement = AssertSqlSafe(format!(
-            "SELECT coalesce(md5(string_agg(t::text, ',' ORDER BY record_id)), '') FROM {source} t"
-        ));
-        Ok(sqlx::query_scalar(statement)
+        let statement =
+            format!("SELECT coalesce(md5(string_agg(t::text, ',' ORDER BY record_id)), '') FROM {source} t");
+        Ok(sqlx::query_scalar(&statement)
             .fetch_one(&mut self.connection().await?)
             .await?)
     }
@@ -158,10 +157,10 @@ impl Stored {
     /// Whether both stores hold exactly what is expected: 0 lost, 0 twice.
     pub(crate) async fn ensure_exactly(&self, expected: &Expected) -> Result<()> {
         for (source, expected) in expected {
-            let statement = AssertSqlSafe(format!(
+            let statement = format!(
                 "SELECT record_id, topic_id || '/' || partition || '/' || \"offset\" || '/' || index FROM {source}"
-            ));
-            let rows: Vec<(RecordId, String)> = sqlx::query_as(statement)
+            );
+            let rows: Vec<(RecordId, String)> = sqlx::query_as(&statement)
                 .fetch_all(&mut self.connection().await?)
                 .await?;
             let ids: BTreeSet<RecordId> = rows.iter().map(|(id, _)| *id).collect();

@@ -64,7 +64,7 @@ pub async fn migrate(settings: &DatabaseSettings) -> Result<(), Away> {
             .await?;
         if !exists {
             let statement = format!("CREATE SCHEMA {schema}");
-            session.execute(sqlx::AssertSqlSafe(statement)).await?;
+            session.execute(&*statement).await?;
         }
         let outcome = MIGRATIONS.run(&session).await;
         // Ends the session and with it the lock.

@@ -2,7 +2,7 @@
 
 use super::Reading;
 use contract::Source;
-use sqlx::{AssertSqlSafe, Executor as _, PgConnection, Row as _, postgres::PgRow};
+use sqlx::{Executor as _, PgConnection, Row as _, postgres::PgRow};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -122,7 +122,7 @@ impl Reading<Trace> for Place {
             .fetch_all(&mut *connection)
             .await?;
         connection.execute(BY_INDEX).await?;
-        let rows = sqlx::query(AssertSqlSafe(rows(self.source)))
+        let rows = sqlx::query(&rows(self.source))
             .bind(topic)
             .bind(self.partition)
             .bind(self.offset)

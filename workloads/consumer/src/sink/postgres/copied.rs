@@ -4,7 +4,7 @@
 use super::{Postgres, bounded};
 use crate::sink::StoreError;
 use runtime::postgres::quoted;
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use sqlx::{Executor, PgConnection};
 use std::time::Duration;
 
 /// Longest look or entry.
@@ -24,7 +24,7 @@ pub(super) async fn share_erased_users(connection: &mut PgConnection, pipeline: 
         quoted(pipeline)
     );
     // One message, and so one transaction.
-    connection.execute(sqlx::raw_sql(AssertSqlSafe(view))).await.map(drop)
+    connection.execute(sqlx::raw_sql(&view)).await.map(drop)
 }
 
 /// The schemas that are copies of this one and still there.

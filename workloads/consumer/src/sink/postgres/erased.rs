@@ -6,7 +6,7 @@ use crate::sink::StoreError;
 use chrono::{DateTime, Utc};
 use contract::{Sender, Source};
 use sha2::{Digest, Sha256};
-use sqlx::{AssertSqlSafe, Executor, PgConnection};
+use sqlx::{Executor, PgConnection};
 use std::{collections::HashMap, iter, time::Duration};
 
 /// Longest erasure; the user's rows are found by an index.
@@ -121,7 +121,7 @@ impl Postgres {
             let mut removed = Removed::default();
             for schema in iter::once(None).chain(copied::all(&mut transaction).await?.into_iter().map(Some)) {
                 for source in Source::ALL {
-                    let rows = sqlx::query(AssertSqlSafe(table::erase(source, schema.as_deref())))
+                    let rows = sqlx::query(&table::erase(source, schema.as_deref()))
                         .bind(user)
                         .bind(tenant)
                         .bind(at)

@@ -78,7 +78,7 @@ impl Postgres {
                 Box::pin(async move {
                     set(connection, "search_path", &search_path).await?;
                     set(connection, erased::SCHEMA_SETTING, &erased_in).await?;
-                    connection.execute(sqlx::raw_sql(sqlx::AssertSqlSafe(staging))).await?;
+                    connection.execute(sqlx::raw_sql(&staging)).await?;
                     Ok(())
                 })
             })

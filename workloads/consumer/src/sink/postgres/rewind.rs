@@ -87,7 +87,7 @@ impl Postgres {
         let work = async {
             let mut transaction = self.pool.begin().await?;
             transaction.execute(BRIEF_WAIT).await?;
-            let moved = sqlx::query_as(sqlx::AssertSqlSafe(statement))
+            let moved = sqlx::query_as(&statement)
                 .bind(&*key.cluster)
                 .bind(&key.group)
                 .bind(ids)

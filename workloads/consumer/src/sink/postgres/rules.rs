@@ -34,15 +34,9 @@ impl Rules {
         Ok(hold)
     }
 
-    /// Whether that is another condition than before.
-    fn set(&self, source: Source, condition: Option<String>) -> bool {
-        let before = self.of(source);
-        let changed = before.as_deref() != condition.as_deref();
-        match condition {
-            Some(condition) => self.known().insert(source, condition.into()),
-            None => self.known().remove(&source),
-        };
-        changed
+    /// All that is known.
+    pub(super) fn all(&self) -> BTreeMap<Source, Arc<str>> {
+        self.known().clone()
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<Source, Arc<str>>> {
@@ -51,10 +45,9 @@ impl Rules {
 }
 
 impl Postgres {
-    /// Reads the rules of all tables. Answers whether they are others than those that were known.
-    pub(super) async fn learn_rules(&self) -> Result<bool, sqlx::Error> {
+    /// Reads the rules of all tables.
+    pub(super) async fn learn_rules(&self) -> Result<(), sqlx::Error> {
         let mut connection = self.pool.acquire().await?;
-        let mut changed = false;
         for &source in &self.sources {
             let mut condition = read(&mut connection, source).await?;
             if let Some(given) = &condition
@@ -66,9 +59,12 @@ impl Postgres {
                 connection = self.pool.acquire().await?;
                 condition = None;
             }
-            changed |= self.rules.set(source, condition);
+            match condition {
+                Some(condition) => self.rules.known().insert(source, condition.into()),
+                None => self.rules.known().remove(&source),
+            };
         }
-        Ok(changed)
+        Ok(())
     }
 }
 

@@ -30,7 +30,7 @@ pub async fn migrate(config: &PostgresConfig) -> Result<(), StoreError> {
             .await?;
         if !exists {
             let statement = format!("CREATE SCHEMA {}", quoted(&config.schema));
-            connection.execute(sqlx::AssertSqlSafe(statement)).await?;
+            connection.execute(&*statement).await?;
         }
         set(&mut connection, "search_path", &quoted(&config.schema)).await?;
         let outcome = MIGRATIONS.run(&mut connection).await;

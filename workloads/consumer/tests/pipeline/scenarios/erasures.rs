@@ -9,7 +9,7 @@ use crate::{
 use anyhow::{Context, Result, ensure};
 use chrono::{TimeDelta, Utc};
 use contract::Source;
-use sqlx::{AssertSqlSafe, Executor};
+use sqlx::Executor;
 use std::time::Duration;
 
 const SMS: [Source; 1] = [Source::Sms];
@@ -92,8 +92,8 @@ pub(crate) async fn an_erased_user_stays_erased_of_copies(stage: Stage) -> Resul
     copy.connection().await?.execute(MOVE_BACK).await?;
     stage.command(&arguments)?;
     ensure!(counts().await? == (5, 5), "{:?}", counts().await?);
-    let dropping = AssertSqlSafe(format!("DROP SCHEMA {schema} CASCADE"));
-    copy.connection().await?.execute(dropping).await?;
+    let dropping = format!("DROP SCHEMA {schema} CASCADE");
+    copy.connection().await?.execute(&*dropping).await?;
     stage.command(&["erase", "stays"])?;
     reader.terminate().await
 }
@@ -109,7 +109,7 @@ pub(crate) async fn commands_wait_for_writes_under_way(stage: Stage) -> Result<(
     let lock = "SELECT pg_advisory_xact_lock_shared(hashtext('syncpipeline erasure'), hashtext(current_schema()))";
     let mut writing = stored.connection().await?;
     writing
-        .execute(AssertSqlSafe(format!("BEGIN; {lock}; SELECT FROM ledger FOR UPDATE")))
+        .execute(&*format!("BEGIN; {lock}; SELECT FROM ledger FOR UPDATE"))
         .await?;
 
     let mut erasing = stage.start_command(&["erase", "user-0"])?;
@@ -117,9 +117,9 @@ pub(crate) async fn commands_wait_for_writes_under_way(stage: Stage) -> Result<(
     ensure!(said == "waiting for writes that are under way\n", "{said}");
     let mut beginning = stored.connection().await?;
     for _ in 0..3 {
-        let next = AssertSqlSafe(format!("BEGIN; SET LOCAL lock_timeout = '8s'; {lock}; COMMIT"));
+        let next = format!("BEGIN; SET LOCAL lock_timeout = '8s'; {lock}; COMMIT");
         beginning
-            .execute(next)
+            .execute(&*next)
             .await
             .context("who begins to write waits behind the erasure")?;
     }
