@@ -1,7 +1,7 @@
 //! How fast the consumer writes, beside what the stores' own tools make of the same records.
 //!
 //! PostgreSQL: batches with the ledger in the same transaction, as many at a time as the consumer writes by default and
-//! one at a time, which is shown and not judged, against one `psql \copy` of the same rows into the same empty table.
+//! one at a time, against one `psql \copy` of the same rows into the same empty table.
 //! MongoDB: batches against bare unordered insertions of the same documents. Both sides take turns.
 //!
 //! `cargo xtask bench sink` builds what this program needs; it starts services of its own.
@@ -58,6 +58,8 @@ async fn measure(running: &Running, progress: &Progress, extent: Extent) -> Resu
     let mut figures = Figures::new("sink");
     let rates = rows::measure(running, progress, extent).await?;
     figures.compare_rates("rows into PostgreSQL, /s", rates.ours, rates.theirs, 0.6, 0.85);
+    let alone = "the same, one write at a time, /s";
+    figures.compare_rates(alone, rates.ours_alone, rates.theirs, 0.6, 0.85);
     let (ours, theirs) = documents::measure(running, progress, extent).await?;
     figures.compare_rates("documents into MongoDB, /s", ours, theirs, 0.7, 0.9);
     Ok(figures)
